@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# Every target installs what it needs by itself: apt for what Debian has, PyPI for ruff, which Debian 12 has not.
+
+# Debian's own Python, with Debian's own modules: what a server has.
+PYTHON := /usr/bin/python3
+TOOLS := .tools
+RUFF := $(TOOLS)/bin/ruff
+RUFF_VERSION := 0.14.4
+DEB := build/kdumpd.deb
+DEB_SOURCES := $(shell find kdumpd templates units packaging -type f -not -path '*/__pycache__/*')
+ARGS ?=
+
+RUN_NEEDS := python3 python3-gi python3-jinja2 python3-yaml
+CHECK_NEEDS := $(RUN_NEEDS) mypy python3-pytest python3-pytest-mock python3-venv shellcheck systemd
+DEB_NEEDS := debhelper dh-python dpkg-dev python3
+TEST_NEEDS := $(RUN_NEEDS) python3-pytest python3-pytest-mock
+VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
+MODULE_NEEDS := gcc kmod linux-headers-cloud-amd64 make
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-fast check format deb vm clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+
+demo: deb ## watch the main job: policy, plan, apply, reboot, crash, capture, next boot
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+	@$(PYTHON) -m tests.vm.demo $(DEB)
+
+test: deb ## every test, those in the virtual machine included (ARGS="-k name" for some)
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
+	$(PYTHON) -m pytest $(ARGS)
+
+test-fast: ## the tests that need no virtual machine
+	@$(call need,$(TEST_NEEDS))
+	$(PYTHON) -m pytest tests/unit $(ARGS)
+
+check: $(RUFF) ## linters and types
+	@$(call need,$(CHECK_NEEDS))
+	$(RUFF) format --check .
+	$(RUFF) check .
+	mypy
+	shellcheck .ci/run
+	$(PYTHON) tests/verify_units.py
+
+format: $(RUFF) ## format the code
+	$(RUFF) format .
+	$(RUFF) check --fix .
+
+deb: $(DEB) ## build the package: build/kdumpd.deb
+
+vm: deb ## an interactive guest with the package installed, on this terminal (root, no password)
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+	@$(PYTHON) -m tests.vm.interactive $(DEB)
+
+clean: ## remove what was built here (not the cache of guest images)
+	rm -rf build $(TOOLS)
+
+$(DEB): $(DEB_SOURCES)
+	@$(call need,$(DEB_NEEDS))
+	rm -rf build/deb
+	mkdir -p build/deb/kdumpd
+	cp -r kdumpd templates units packaging build/deb/kdumpd
+	find build/deb -name __pycache__ -prune -exec rm -rf {} +
+	cp -r packaging/deb build/deb/kdumpd/debian
+	cd build/deb/kdumpd && dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || { cat ../build.log; exit 1; }
+	cp build/deb/kdumpd_*_all.deb $@
+
+$(RUFF): Makefile
+	@$(call need,python3-venv)
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet ruff==$(RUFF_VERSION)
+	touch $@
+
+# Installs the packages that are missing, as root; says nothing when none is.
+need = missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>&1 | sed -n 's/^dpkg-query: no packages found matching //p; s/^not-installed //p; s/^config-files //p'); \
+	[ -z "$$missing" ] || { echo "installing:" $$missing; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Carries a plan out: files and boot loader all or nothing, then what can simply be tried again."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from kdumpd.apply import grub
+from kdumpd.errors import ApplyError, NotArmedError
+from kdumpd.files import Transaction
+from kdumpd.host import layout
+from kdumpd.host.facts import DumpSet, Facts
+from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
+from kdumpd.image.load import load
+from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, Plan, RunTool, SetSysctl, Step, WriteFile, fingerprint
+
+Report = Callable[[str], None]
+
+
+def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report) -> None:
+    """Does every step, telling each before it begins. The caller holds the lock, and took `facts` while holding it.
+
+    Raises:
+        ApplyError: a file was edited by a person, or the boot loader failed; no file has changed.
+        NotArmedError: the files are in place, but the dump kernel could not be loaded.
+        ToolError: the files are in place, but the dump image could not be built.
+    """
+    files = [step for step in plan.steps if isinstance(step, WriteFile)]
+    _refuse_edited(files)
+    if files or any(isinstance(step, RunTool) for step in plan.steps):
+        with Transaction() as transaction:
+            for step in files:
+                report(step.summary)
+                transaction.write(root / step.path.lstrip("/"), step.content.encode(), step.mode)
+            transaction.write(root / layout.RENDERED, _rendered(facts.rendered, files), 0o644)
+            for step in plan.steps:
+                if isinstance(step, RunTool):
+                    report(step.summary)
+                    grub.update(step.argv)
+    arm(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RunTool)), facts, root, report)
+
+
+def arm(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) -> None:
+    """Does the steps that change the running machine only; each may be repeated after a failure.
+
+    Raises:
+        NotArmedError: the dump kernel could not be loaded.
+        ToolError: the dump image could not be built.
+    """
+    for step in steps:
+        report(step.summary)
+        match step:
+            case MakeFolder(path=path, mode=mode):
+                (root / path.lstrip("/")).mkdir(mode=mode, parents=True, exist_ok=True)
+            case SetSysctl(name=name, value=value):
+                (root / "proc/sys" / name.replace(".", "/")).write_text(f"{value}\n")
+            case BuildImage(release=release, initrd=initrd):
+                build_initrd(root, release, initrd)
+            case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
+                wanted = DumpSet(kernel=kernel, initrd=initrd, command_line=command_line, boot_id=facts.boot_id)
+                load(root, wanted, facts.last_loaded)
+                previous = {facts.last_loaded.initrd} if facts.last_loaded else set()
+                remove_old_images(root, frozenset({initrd} | previous))
+
+
+def load_last_good(facts: Facts, root: Path, report: Report) -> None:
+    """Arms without a policy: with what was loaded last, if nothing is loaded now.
+
+    Raises:
+        NotArmedError: there is no such thing, or it can't be loaded.
+    """
+    if facts.kexec.loaded:
+        return
+    if not facts.kexec.reserved:
+        raise NotArmedError("no memory is reserved for a dump kernel", hint="mend the policy, then: kdumpd apply, and reboot")
+    if facts.last_loaded is None:
+        raise NotArmedError("no dump kernel was ever loaded on this machine", hint="mend the policy, then: kdumpd apply")
+    last = facts.last_loaded
+    report(f"load the last good dump kernel {last.kernel}")
+    load(root, DumpSet(kernel=last.kernel, initrd=last.initrd, command_line=last.command_line, boot_id=facts.boot_id), None)
+
+
+def _refuse_edited(files: list[WriteFile]) -> None:
+    edited = [step for step in files if step.edited]
+    if edited:
+        diffs = "\n".join(step.details() for step in edited)
+        names = " and ".join(step.path for step in edited)
+        raise ApplyError(
+            f"{names} was changed by somebody else than kdumpd, nothing was applied; kdumpd would write\n{diffs}",
+            hint=f"put what you need into /{layout.POLICY}, move that file away, then: kdumpd apply",
+        )
+
+
+def _rendered(before: Mapping[str, str], files: list[WriteFile]) -> bytes:
+    now = {**before, **{step.path: fingerprint(step.content) for step in files}}
+    return (json.dumps(now, indent=2) + "\n").encode()
+
+

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`kdumpd apply`."""
+
+import argparse
+
+from kdumpd.apply.apply import apply_plan
+from kdumpd.apply.look import ROOT, look, read_policy
+from kdumpd.errors import ExitCode
+from kdumpd.files import lock
+from kdumpd.plan.make import make_plan
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    policy = read_policy(arguments.policy)
+    with lock(ROOT):
+        facts = look(policy)
+        plan = make_plan(policy, facts)
+        apply_plan(plan, facts, ROOT, lambda text: print(text, flush=True))
+    if plan.is_empty:
+        print("nothing to change: this machine is as the policy says")
+    for note in plan.notes:
+        print(f"note: {note}")
+    return ExitCode.OK

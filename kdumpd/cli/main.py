@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The only place that turns an error into words on a terminal and an exit code."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from kdumpd.cli.parser import make_parser
+from kdumpd.errors import ExitCode, KdumpdError, NotArmedError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Every module of `kdumpd.cli` that is named like a command has `run(arguments) -> ExitCode`."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        command = importlib.import_module(f"kdumpd.cli.{arguments.command}")
+        code: ExitCode = command.run(arguments)
+        sys.stdout.flush()
+        return code
+    except KdumpdError as problem:
+        print(f"kdumpd: {problem}" if not _has_position(problem) else problem, file=sys.stderr)
+        return ExitCode.NOT_ARMED if isinstance(problem, NotArmedError) else ExitCode.ERROR
+    except PermissionError as problem:
+        print(f"kdumpd: {problem.filename or 'this'}: permission denied\nhint: run this as root", file=sys.stderr)
+        return ExitCode.ERROR
+    except BrokenPipeError:
+        # The reader of our output has gone (`kdumpd plan | head`): that is its right. Python must not flush again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
+    except KeyboardInterrupt:
+        return ExitCode.ERROR

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What can be typed. Imports nothing of kdumpd but its version, so that --help is instant."""
+
+import argparse
+from pathlib import Path
+
+from kdumpd import __version__
+
+DEFAULT_POLICY = Path("/etc/kdumpd.yaml")
+
+EXIT_CODES = """\
+exit codes:
+  0  done, or ready
+  1  an error, told on standard error
+  2  wrong usage; for `plan`: something would change
+  3  not armed: a crash now would leave nothing
+"""
+
+DESCRIPTION = """\
+Makes this machine ready to survive its own kernel's death, and tells what happened after a crash.
+
+Edit /etc/kdumpd.yaml, then `systemctl enable --now kdumpd` (or, once it runs, `systemctl reload kdumpd`).
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser; the parsed `command` names the module of `kdumpd.cli` that does it."""
+    parser = argparse.ArgumentParser(
+        prog="kdumpd", description=DESCRIPTION, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"kdumpd {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    status = _command(commands, "status", "is this machine armed, and if not, what to do", """\
+        Tells in one screen whether a crash right now would be saved: what the policy wants, what the kernel's command
+        line says, what memory the kernel really reserved, what is loaded into it, where the log would go, and the last
+        crash. Needs no privilege; what only root can see is marked. Exits with 0 when armed, with 3 when not.""")  # fmt: skip
+    _add_policy(status)
+    _add_json(status)
+
+    plan = _command(commands, "plan", "show what `apply` would change, change nothing", """\
+        Compares this machine with the policy and prints each step that `apply` would do: a diff for every file, every
+        command, the dump image and the dump kernel. Exits with 0 when the machine matches, with 2 when it would change.
+        Run it as root: files that others may not read can't be compared.""")  # fmt: skip
+    _add_policy(plan)
+    _add_json(plan)
+
+    apply = _command(commands, "apply", "make this machine what the policy says", """\
+        Writes the files, updates the boot loader, builds the dump image and loads the dump kernel: exactly the steps
+        that `plan` shows. If a file or the boot loader fails, all files are as before. A file that somebody else
+        changed is never overwritten. `systemctl reload kdumpd` does the same.""")  # fmt: skip
+    _add_policy(apply)
+
+    arm = _command(commands, "arm", "build the dump image if needed and load the dump kernel", """\
+        Loads the dump kernel into the reserved memory, without touching any file of /etc. Does nothing when the right
+        one is loaded already. Exits with 3 when no memory is reserved, and says what to do.""")  # fmt: skip
+    _add_policy(arm)
+
+    _command(commands, "disarm", "unload the dump kernel", """\
+        Unloads the dump kernel, so that a crash leaves nothing. The memory stays reserved. Lasts until `kdumpd arm`,
+        `kdumpd apply`, a restart of kdumpd.service or the next boot.""")  # fmt: skip
+
+    crashes = _command(commands, "crashes", "what was captured", "Works on the crashes that are in the stores.")
+    actions = crashes.add_subparsers(dest="action", metavar="ACTION", required=True)
+    crashes_list = _command(actions, "list", "every crash, the oldest first, a line each", """\
+        Prints when each crash was, why the kernel died, and where its log is. Crash folders are readable for root only.""")  # fmt: skip
+    _add_policy(crashes_list)
+    _add_json(crashes_list)
+
+    _command(commands, "capture", "save the crashed kernel's log and end the machine (dump kernel only)", """\
+        What kdumpd-capture.service runs in the dump kernel: saves the log of the kernel that died to the first store
+        that takes it, then pstore, then powers off or reboots as the policy says. Refuses to run anywhere else.""")  # fmt: skip
+
+    daemon = _command(commands, "daemon", "what kdumpd.service runs", """\
+        Applies the policy and arms at start and on SIGHUP, reports crashes that nobody was told of, then waits. A bad
+        policy never disarms: the dump kernel that was loaded last stays, or is loaded again.""")  # fmt: skip
+    _add_policy(daemon)
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, description: str
+) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=summary, description=" ".join(description.split()))
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", type=Path, default=DEFAULT_POLICY, metavar="FILE", help="the policy (default: %(default)s)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for programs")

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`kdumpd plan`."""
+
+import argparse
+import json
+
+from kdumpd.apply.look import look, read_policy
+from kdumpd.errors import ExitCode
+from kdumpd.plan.make import make_plan
+
+
+def run(arguments: argparse.Namespace) -> ExitCode:
+    policy = read_policy(arguments.policy)
+    plan = make_plan(policy, look(policy))
+    if arguments.json:
+        print(json.dumps(plan.to_json(), indent=2))
+    else:
+        print("nothing to change: this machine is as the policy says" if plan.is_empty else "would:")
+        if text := str(plan):
+            print(text)
+    return ExitCode.OK if plan.is_empty else ExitCode.WOULD_CHANGE

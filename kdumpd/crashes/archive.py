@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Finds the crashes in the stores."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kdumpd.capture import dmesg, status
+from kdumpd.capture.status import Status
+from kdumpd.crashes.headline import find_headline
+
+# What capture.main.new_crash_folder() makes: nothing else in a store is ours.
+FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(-\d+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crash:
+    """One crash folder. `readable` is false when this user may not look inside."""
+
+    folder: Path
+    time: str
+    readable: bool
+    log: Path | None = None
+    headline: str | None = None
+    status: Status | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What happened, in one line."""
+        if not self.readable:
+            return "(only root may look inside)"
+        if self.headline:
+            return self.headline
+        if self.log:
+            return "the log was saved, but says nothing of a fault"
+        failed = [step.detail for step in self.status.steps if not step.ok] if self.status else []
+        return f"no log was saved: {failed[-1]}" if failed else "no log was saved: the capture did not get that far"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "folder": str(self.folder),
+            "time": self.time,
+            "readable": self.readable,
+            "log": str(self.log) if self.log else None,
+            "headline": self.headline,
+            "capture_seconds": self.status.seconds if self.status else None,
+            "peak_memory_kib": self.status.memory_kib.peak_used if self.status else None,
+        }
+
+
+def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:
+    """All crashes in all stores, the oldest first."""
+    folders = [path for store in stores for path in _folders(root / store.lstrip("/"))]
+    return tuple(sorted((_read(folder) for folder in folders), key=lambda crash: crash.folder.name))
+
+
+def _folders(store: Path) -> list[Path]:
+    try:
+        return [path for path in store.iterdir() if FOLDER_NAME.fullmatch(path.name) and path.is_dir()]
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return []
+
+
+def _read(folder: Path) -> Crash:
+    match = FOLDER_NAME.fullmatch(folder.name)
+    assert match is not None
+    day, hour, minute, second, _ = match.groups()
+    time = f"{day}T{hour}:{minute}:{second}Z"
+    log = folder / dmesg.FILE
+    try:
+        found = log.exists()
+        with log.open(errors="replace") if found else open("/dev/null") as lines:
+            headline = find_headline(lines)
+        return Crash(folder=folder, time=time, readable=True, log=log if found else None, headline=headline, status=_status(folder))
+    except PermissionError:
+        return Crash(folder=folder, time=time, readable=False)
+
+
+def _status(folder: Path) -> Status | None:
+    try:
+        return Status.from_json((folder / status.FILE).read_text())
+    except (FileNotFoundError, ValueError):
+        return None

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The one thing that the daemon does, at start and on every reload: bring the machine to the policy."""
+
+import json
+from pathlib import Path
+
+from kdumpd.apply.apply import apply_plan, load_last_good
+from kdumpd.capture.durable import write_file
+from kdumpd.capture.settings import Settings
+from kdumpd.apply.look import look, read_policy
+from kdumpd.crashes.archive import list_crashes
+from kdumpd.daemon.journal import Priority, log
+from kdumpd.errors import KdumpdError
+from kdumpd.files import lock, read_text
+from kdumpd.host import layout
+from kdumpd.plan.make import make_plan
+from kdumpd.plan.readiness import judge
+from kdumpd.policy.model import Policy
+
+
+def keep_armed(root: Path, policy_file: Path) -> str:
+    """Reports new crashes, applies the policy and arms. Returns the state in one line, for systemd's status."""
+    report_crashes(root)
+    policy = Policy()
+    problem: KdumpdError | None = None
+    with lock(root):
+        try:
+            policy = read_policy(policy_file)
+            facts = look(policy, root)
+            plan = make_plan(policy, facts)
+            apply_plan(plan, facts, root, lambda text: log(Priority.INFO, text))
+            for note in plan.notes:
+                log(Priority.WARNING, note)
+        except (KdumpdError, OSError) as error:
+            problem = error if isinstance(error, KdumpdError) else KdumpdError(f"{error.filename}: {error.strerror}")
+            log(Priority.ERROR, str(problem))
+            _arm_anyway(root, policy)
+    readiness = judge(policy, look(policy, root))
+    if problem is not None:
+        state = "armed with the last good dump kernel" if readiness.armed else "not armed"
+        return f"{state}; {str(problem).splitlines()[0]}"
+    for trouble in readiness.troubles:
+        log(Priority.WARNING, f"{trouble.fact}; way out: {trouble.way_out}")
+    return "armed" if readiness.armed else f"not armed: {readiness.troubles[0].fact}"
+
+
+def _arm_anyway(root: Path, policy: Policy) -> None:
+    try:
+        load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
+    except KdumpdError as problem:
+        log(Priority.ERROR, str(problem))
+
+
+def report_crashes(root: Path) -> None:
+    """Tells the journal of every crash that it was not told of before."""
+    reported = _reported(root)
+    # The stores of the capture, not those of a policy that may have changed since.
+    stores = _capture_stores(root)
+    new = [crash for crash in list_crashes(root, stores) if str(crash.folder) not in reported]
+    for crash in new:
+        log(Priority.CRITICAL, f"this machine crashed at {crash.time}: {crash.verdict}")
+        log(Priority.NOTICE, f"the log is safe: {crash.log}" if crash.log else f"what is left: {crash.folder}")
+    if new:
+        names = sorted({*reported, *(str(crash.folder) for crash in new)})
+        (root / layout.STATE).mkdir(parents=True, exist_ok=True)
+        write_file(root / layout.REPORTED, (json.dumps(names, indent=2) + "\n").encode(), 0o644)
+
+
+def _reported(root: Path) -> set[str]:
+    try:
+        return set(json.loads(read_text(root / layout.REPORTED) or "[]"))
+    except (ValueError, TypeError):
+        return set()
+
+
+def _capture_stores(root: Path) -> tuple[str, ...]:
+    try:
+        return Settings.from_json(read_text(root / layout.CAPTURE_SETTINGS) or "").stores
+    except ValueError:
+        return Settings().stores

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The one error family. Only `cli` turns an error into an exit code."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+MAX_PROBLEMS = 20
+
+
+class ExitCode(IntEnum):
+    """What the exit code of every command means."""
+
+    OK = 0
+    ERROR = 1
+    USAGE = 2
+    WOULD_CHANGE = 2
+    NOT_ARMED = 3
+
+
+class KdumpdError(Exception):
+    """Something that kdumpd could not do: a lower-case fact with its value, and the way out as a hint."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\nhint: {self.hint}" if self.hint else text
+
+
+class HostError(KdumpdError):
+    """This machine does not let itself be read, or is not what a step needs."""
+
+
+class ToolError(KdumpdError):
+    """A program that kdumpd started failed, ran too long or is not installed."""
+
+
+class ApplyError(KdumpdError):
+    """A plan could not be carried out; what it had changed was put back."""
+
+
+class NotArmedError(KdumpdError):
+    """The dump kernel is not loaded, and why."""
+
+
+class BusyError(KdumpdError):
+    """Another kdumpd holds the lock."""
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Problem:
+    """One thing that is wrong at one place of the policy. Lines and columns count from 1."""
+
+    source: str
+    line: int
+    column: int
+    message: str
+    hint: str | None = None
+    text: str | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}:{self.line}:{self.column}: {self.message}"]
+        if self.text is not None:
+            # Tabs stay tabs in the caret line too, so that the caret stands below its column on any terminal.
+            indent = "".join("\t" if char == "\t" else " " for char in self.text[: self.column - 1])
+            lines += [f"    {self.text}", f"    {indent}^"]
+        if self.hint:
+            lines.append(f"hint: {self.hint}")
+        return "\n".join(lines)
+
+
+class PolicyError(KdumpdError):
+    """All that is wrong with a policy, in the order of the file."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))
+        shown = [str(problem) for problem in self.problems[:MAX_PROBLEMS]]
+        if (more := len(self.problems) - len(shown)) > 0:
+            shown.append(f"… and {more} more")
+        super().__init__("\n".join(shown))

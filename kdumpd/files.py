@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Reading with limits, the undo log of an apply, and the lock that all changes to this machine share."""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from kdumpd.capture.durable import remove_file, write_file
+from kdumpd.errors import ApplyError, BusyError
+
+LOCK = "run/kdumpd/lock"
+LOCK_PATIENCE = 60.0
+
+
+def read_text(path: Path) -> str | None:
+    """The text of a file, or None when it is not there or not ours to read."""
+    try:
+        return path.read_text(errors="replace")
+    except (FileNotFoundError, NotADirectoryError, PermissionError, IsADirectoryError):
+        return None
+
+
+@contextlib.contextmanager
+def lock(root: Path, *, patience: float = LOCK_PATIENCE) -> Iterator[None]:
+    """Holds the one lock for apply and for all loaders: the kernel answers two loaders at once with EBUSY.
+
+    Raises:
+        BusyError: somebody else held it for all of `patience` seconds.
+    """
+    path = root / LOCK
+    path.parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + patience
+    with path.open("w") as handle:
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= end:
+                    raise BusyError(
+                        f"another kdumpd has been changing this machine for {patience:.0f} s",
+                        hint="wait for it: systemctl status kdumpd",
+                    ) from None
+                time.sleep(0.1)
+        yield
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Undo:
+    path: Path
+    content: bytes | None
+    mode: int
+
+
+class Transaction:
+    """Files that change together: leaving the `with` block by an exception puts every one of them back."""
+
+    def __init__(self) -> None:
+        self._undo: list[_Undo] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def write(self, path: Path, content: bytes, mode: int) -> None:
+        """Replaces one file durably, and remembers what was there."""
+        try:
+            before = path.read_bytes()
+            was = path.stat().st_mode & 0o7777
+        except FileNotFoundError:
+            before, was = None, mode
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._undo.append(_Undo(path=path, content=before, mode=was))
+        write_file(path, content, mode)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            return
+        failures = []
+        for undo in reversed(self._undo):
+            try:
+                if undo.content is None:
+                    remove_file(undo.path)
+                else:
+                    write_file(undo.path, undo.content, undo.mode)
+            except OSError as problem:
+                failures.append(f"{undo.path} could not be put back: {problem.strerror}")
+        if failures:
+            raise ApplyError("\n".join([str(error), *failures])) from error
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Makes `target` an exact copy of the folder `source`."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(source, target, symlinks=True)
+
+
+def free_bytes(path: Path) -> int | None:
+    """The space that root may still use on the file system of `path`, or None when that can't be told."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return None
+    return found.f_bfree * found.f_frsize

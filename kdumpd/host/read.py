@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Looks at a machine through its root directory. Needs no privilege; what is hidden comes out as None."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from kdumpd import __version__
+from kdumpd.errors import HostError, PolicyError, Problem
+from kdumpd.files import free_bytes, read_text
+from kdumpd.host import layout
+from kdumpd.host.facts import BootEntry, BootLoader, DumpSet, Facts, Kexec, ManagedFile, Store
+from kdumpd.host.grub import parse_boot_entries
+
+MAX_POLICY_BYTES = 1 << 20
+NEEDED_TOOLS = ("kexec", "makedumpfile", "mkinitramfs")
+
+
+def read_policy_file(path: Path) -> bytes:
+    """The bytes of a policy.
+
+    Raises:
+        PolicyError: it is not there, may not be read, or is no policy by its size.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as problem:
+        hints = {FileNotFoundError: f"an empty file is a valid policy: touch {path}", PermissionError: "run this as root"}
+        fact = f"cannot read the policy: {(problem.strerror or str(problem)).lower()}"
+        raise PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint=hints.get(type(problem)))]) from problem
+    if len(content) > MAX_POLICY_BYTES:
+        fact = f"the policy has more than {MAX_POLICY_BYTES} bytes"
+        raise PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint="is this the right file?")])
+    return content
+
+
+def read_facts(root: Path, *, stores: Iterable[str], sysctls: Iterable[str]) -> Facts:
+    """One look at the machine, at these stores and sysctls among other things.
+
+    Raises:
+        HostError: /proc is not there.
+    """
+    command_line = read_text(root / "proc/cmdline")
+    if command_line is None:
+        raise HostError(f"cannot read {root / 'proc/cmdline'}", hint="kdumpd needs /proc")
+    release = (read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
+    loader, entries = _boot_loader(root)
+    return Facts(
+        release=release,
+        boot_id=(read_text(root / "proc/sys/kernel/random/boot_id") or "").strip(),
+        command_line=command_line.strip(),
+        kexec=read_kexec(root),
+        boot_loader=loader,
+        boot_entries=entries,
+        kernel_image=_kernel_image(root, release),
+        image_digest=_image_digest(root, release),
+        images=tuple(sorted(path.name for path in (root / layout.IMAGES).glob("initrd-*.img"))),
+        last_loaded=_last_loaded(root),
+        stores=tuple(_store(root, store) for store in stores),
+        sysctls=_sysctls(root, sysctls),
+        files={layout.absolute(path): _managed_file(root / path) for path in layout.MANAGED},
+        rendered=_rendered(root),
+        templates={path.name: path.read_text() for path in sorted(layout.TEMPLATES.iterdir()) if path.is_file()},
+        missing_tools=tuple(tool for tool in NEEDED_TOOLS if shutil.which(tool) is None),
+    )
+
+
+def read_kexec(root: Path) -> Kexec:
+    """What the kernel says of its crash reservation, now."""
+    # Linux 6.19 moves both files into /sys/kernel/kexec/ and will remove the old ones.
+    size = _first_text(root, "sys/kernel/kexec/crash_size", "sys/kernel/kexec_crash_size")
+    loaded = _first_text(root, "sys/kernel/kexec/crash_loaded", "sys/kernel/kexec_crash_loaded")
+    return Kexec(reserved=int(size) if size else None, loaded=loaded.strip() == "1" if loaded else None)
+
+
+def _first_text(root: Path, *names: str) -> str | None:
+    return next((text for name in names if (text := read_text(root / name)) is not None), None)
+
+
+def _boot_loader(root: Path) -> tuple[BootLoader, tuple[BootEntry, ...] | None]:
+    if not (root / "etc/default/grub").exists() or shutil.which("update-grub") is None:
+        return BootLoader.NONE, None
+    text = read_text(root / layout.GRUB_CFG)
+    return BootLoader.GRUB, None if text is None else parse_boot_entries(text)
+
+
+def _kernel_image(root: Path, release: str) -> str | None:
+    candidates = (Path("boot") / f"vmlinuz-{release}", Path("lib/modules") / release / "vmlinuz")
+    return next((layout.absolute(path) for path in candidates if (root / path).exists()), None)
+
+
+def _image_digest(root: Path, release: str) -> str | None:
+    """A hash of what the dump initrd is made from; None when some of it may not be read."""
+    digest = hashlib.sha256(f"{__version__}\0{release}\0".encode())
+    conf = root / "etc/initramfs-tools"
+    inputs = [root / "lib/modules" / release / "modules.dep", *sorted(path for path in conf.rglob("*") if path.is_file())]
+    for path in inputs:
+        try:
+            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            return None
+    return digest.hexdigest()[:12]
+
+
+def _last_loaded(root: Path) -> DumpSet | None:
+    text = read_text(root / layout.LAST_LOADED)
+    if text is None:
+        return None
+    try:
+        return DumpSet(**json.loads(text))
+    except (ValueError, TypeError):
+        # Half a file can't be there (it is written durably); an unknown shape is as good as none.
+        return None
+
+
+def _rendered(root: Path) -> dict[str, str]:
+    try:
+        return dict(json.loads(read_text(root / layout.RENDERED) or "{}"))
+    except ValueError:
+        return {}
+
+
+def _store(root: Path, store: str) -> Store:
+    path = root / store.lstrip("/")
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    mount = existing
+    while mount != root and not mount.is_mount():
+        mount = mount.parent
+    return Store(
+        path=store,
+        exists=path.is_dir(),
+        mount_point=f"/{mount.relative_to(root)}".replace("/.", "/"),
+        free=free_bytes(existing),
+    )
+
+
+def _sysctls(root: Path, names: Iterable[str]) -> dict[str, int]:
+    values = {name: read_text(root / "proc/sys" / name.replace(".", "/")) for name in names}
+    return {name: int(value) for name, value in values.items() if value is not None and value.strip().lstrip("-").isdigit()}
+
+
+def _managed_file(path: Path) -> ManagedFile:
+    try:
+        return ManagedFile(content=path.read_text(errors="replace"))
+    except FileNotFoundError:
+        return ManagedFile(content=None)
+    except OSError:
+        return ManagedFile(content=None, unreadable=True)

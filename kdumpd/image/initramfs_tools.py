@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The dump initrd by Debian's generator, which knows best what it takes to mount this machine's root."""
+
+from pathlib import Path
+
+from kdumpd.capture.durable import rename, sync
+from kdumpd.errors import ToolError
+from kdumpd.files import copy_tree
+from kdumpd.host import layout
+from kdumpd.run import run
+
+# 100 s on an emulated CPU; a slow disk and a large module tree get their time, a hang does not get all day.
+BUILD_TIMEOUT = 900.0
+# conf.d is read after initramfs.conf, in name order.
+SETTINGS_FILE = "conf.d/zz-kdumpd"
+SETTINGS = """\
+# Only what this machine needs to mount its root; no waiting for a swap device to resume from.
+MODULES=dep
+RESUME=none
+"""
+
+
+def build_initrd(root: Path, release: str, initrd: str) -> None:
+    """Builds the initrd for a kernel beside the old ones; it appears under its name whole or not at all.
+
+    Raises:
+        ToolError: mkinitramfs failed, or made nothing. Every older image is still there.
+        OSError: no space.
+    """
+    target = root / initrd.lstrip("/")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    conf = root / layout.INITRAMFS_CONF
+    copy_tree(root / "etc/initramfs-tools", conf)
+    settings = conf / SETTINGS_FILE
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text(SETTINGS)
+    unfinished = target.with_name(f".{target.name}.new")
+    try:
+        run(["mkinitramfs", "-d", conf, "-o", unfinished, release], timeout=BUILD_TIMEOUT)
+        if not unfinished.is_file() or unfinished.stat().st_size == 0:
+            raise ToolError(f"mkinitramfs ended well but {unfinished} is empty", hint=f"try it: mkinitramfs -v -o /tmp/initrd {release}")
+        # It may hold keys that unlock the root.
+        unfinished.chmod(0o600)
+        sync(unfinished)
+        rename(unfinished, target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_old_images(root: Path, keep: frozenset[str]) -> None:
+    """Removes every dump initrd but those in `keep` (absolute paths)."""
+    for image in (root / layout.IMAGES).glob("initrd-*.img"):
+        if f"/{image.relative_to(root)}" not in keep:
+            image.unlink(missing_ok=True)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Sizes and durations as people write them, and back. Both raise ValueError with a text fit for a policy error."""
+
+import re
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+# The kernel's memparse() takes these suffixes as powers of 1024, in either case (lib/cmdline.c).
+SIZE_UNITS = {"K": KIB, "M": MIB, "G": GIB}
+DURATION_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `256M`, `512K` or `1G`.
+
+    Raises:
+        ValueError: not a whole number with a unit.
+    """
+    match = re.fullmatch(r"([0-9]+)([A-Za-z]*)", text)
+    if not match:
+        raise ValueError(f'"{text}" is not a size')
+    number, unit = match.groups()
+    if not unit:
+        raise ValueError(f'"{text}" has no unit')
+    if unit.upper() not in SIZE_UNITS:
+        raise ValueError(f'"{unit}" is not a unit of size, expected K, M or G')
+    return int(number) * SIZE_UNITS[unit.upper()]
+
+
+def format_size(size: int) -> str:
+    """The exact size in the largest unit that divides it: `192M`, `1G`; bytes when none does."""
+    for unit in ("G", "M", "K"):
+        if size and size % SIZE_UNITS[unit] == 0:
+            return f"{size // SIZE_UNITS[unit]}{unit}"
+    return str(size)
+
+
+def approximate_size(size: int) -> str:
+    """A size for people: one decimal, in the largest unit that leaves at least 1."""
+    for unit in ("G", "M", "K"):
+        if size >= SIZE_UNITS[unit]:
+            return f"{size / SIZE_UNITS[unit]:.1f}{unit}".replace(".0", "")
+    return f"{size}B"
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of `30s`, `5min` or `1h`.
+
+    Raises:
+        ValueError: not a whole number with a unit.
+    """
+    match = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", text)
+    if not match:
+        raise ValueError(f'"{text}" is not a duration')
+    number, unit = match.groups()
+    if not unit:
+        raise ValueError(f'"{text}" has no unit')
+    if unit not in DURATION_UNITS:
+        raise ValueError(f'"{unit}" is not a unit of time, expected s, min or h')
+    return int(number) * DURATION_UNITS[unit]
+
+
+def format_duration(seconds: int) -> str:
+    """The exact duration in the largest unit that divides it: `30s`, `5min`, `1h`."""
+    for unit, length in (("h", 3600), ("min", 60)):
+        if seconds and seconds % length == 0:
+            return f"{seconds // length}{unit}"
+    return f"{seconds}s"

@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""A virtual server that a test drives like a story: boot, run, panic, wait for the power to go off, read the disk."""
+
+import base64
+import contextlib
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from tests.vm.channel import Channel, ChannelError
+from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START
+
+TIMEOUT_FACTOR = float(os.environ.get("KDUMPD_TEST_TIMEOUT_FACTOR", "1"))
+ACCEL = os.environ.get("KDUMPD_TEST_ACCEL", "tcg,thread=multi")
+CONSOLE_TAIL = 40
+
+
+class VmError(AssertionError):
+    """The guest did not do what the story said; the text ends with the tail of its console."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deadlines:
+    """Seconds that each phase may take on an idle machine with two slow cores and no KVM."""
+
+    boot: float = 240 * TIMEOUT_FACTOR
+    command: float = 300 * TIMEOUT_FACTOR
+    capture: float = 240 * TIMEOUT_FACTOR
+    snapshot: float = 120 * TIMEOUT_FACTOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a command in the guest printed, and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Guest:
+    """One virtual machine on one disk. `with` makes sure that QEMU does not outlive it."""
+
+    deadlines = Deadlines()
+
+    def __init__(self, disk: Path, firmware_variables: Path, *, logs: Path) -> None:
+        self.disk = disk
+        self.firmware_variables = firmware_variables
+        self.logs = logs
+        self.consoles: list[Path] = []
+        logs.mkdir(parents=True, exist_ok=True)
+        # Unix socket paths are limited to 107 bytes, which pytest's own folders exceed.
+        self._sockets = Path(tempfile.mkdtemp(prefix="kdumpd-vm-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._qmp: Channel | None = None
+        self._agent: Channel | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.kill()
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+    def boot(self) -> None:
+        """Power on, through the firmware and GRUB, until the system is up and its agent answers."""
+        self._start_qemu("boot")
+        self.wait_boot()
+
+    def restore(self, snapshot: str) -> None:
+        """Continues a machine that `save` stored; everything written to the disk since then is undone."""
+        self._start_qemu(f"restored-{snapshot}", "-loadvm", snapshot)
+        self._wait_agent()
+
+    def save(self, snapshot: str) -> None:
+        """Stores the running machine, memory and disks, inside its disk image."""
+        self._monitor(f"savevm {snapshot}")
+
+    def reboot(self) -> None:
+        """An orderly reboot, through the firmware and GRUB again."""
+        before = self._boot_id()
+        self._control().drop_events()
+        self._new_console("reboot")
+        self.start("systemctl reboot")
+        self.wait_reset()
+        self.wait_boot()
+        if self._boot_id() == before:
+            raise self.error("the guest did not boot again")
+
+    def panic(self, command: str = "echo c > /proc/sysrq-trigger") -> None:
+        """Makes the kernel die by `command`; returns without waiting for anything."""
+        self._control().drop_events()
+        self._new_console("crash")
+        self.start(command)
+
+    def start(self, command: str) -> None:
+        """Runs a shell command in the guest without waiting for its end."""
+        self._agent_channel().send("guest-exec", path="/bin/sh", arg=["-c", command])
+
+    def run(self, command: str, *, check: bool = True, stdin: bytes = b"", deadline: float | None = None) -> Result:
+        """Runs a shell command as root in the guest.
+
+        Raises:
+            VmError: it failed (unless `check` is false), or did not end within the deadline (seconds).
+        """
+        agent = self._agent_channel()
+        started = agent.command(
+            "guest-exec", path="/bin/sh", arg=["-c", command], **{
+                "input-data": base64.b64encode(stdin).decode(), "capture-output": True,
+                "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"],
+            }
+        )  # fmt: skip
+        end = time.monotonic() + (deadline or self.deadlines.command)
+        while not (state := agent.command("guest-exec-status", pid=started["pid"]))["exited"]:
+            if time.monotonic() > end:
+                raise self.error(f"`{command}` did not end in time")
+            time.sleep(0.1)
+        result = Result(
+            returncode=state.get("exitcode", -state.get("signal", 0)),
+            stdout=base64.b64decode(state.get("out-data", "")).decode(errors="replace"),
+            stderr=base64.b64decode(state.get("err-data", "")).decode(errors="replace"),
+        )
+        if check and result.returncode != 0:
+            raise self.error(f"`{command}` exited with {result.returncode}\n{result.stdout}{result.stderr}")
+        return result
+
+    def write(self, path: str, content: bytes | str) -> None:
+        """Writes a file of the running guest."""
+        self.run(f"cat > '{path}'", stdin=content.encode() if isinstance(content, str) else content)
+
+    def wait_boot(self) -> None:
+        """Until the agent answers and systemd has finished its start-up, degraded or not."""
+        self._wait_agent()
+        self.run("systemctl is-system-running --wait", check=False, deadline=self.deadlines.boot)
+
+    def wait_poweroff(self) -> None:
+        """Until the guest switches its own power off: QEMU's word for it, not the end of a process."""
+        event = self._wait_end()
+        if event["event"] != "SHUTDOWN" or event["data"].get("reason") != "guest-shutdown":
+            raise self.error(f"the guest did not power itself off: QEMU says {event['event']} {event['data']}")
+        self.kill()
+
+    def wait_reset(self) -> None:
+        """Until the guest resets itself, as it does to reboot."""
+        event = self._wait_end()
+        if event["event"] != "RESET" or not event["data"].get("guest"):
+            raise self.error(f"the guest did not reset itself: QEMU says {event['event']} {event['data']}")
+
+    def read(self, path: str) -> str:
+        """The text of a file: through the agent while the guest runs, off its disk when it is powered off."""
+        if self._process is not None:
+            return self.run(f"cat '{path}'").stdout
+        with self._root_file_system() as root:
+            return _debugfs(root, f'cat "{path}"')
+
+    def list_folder(self, path: str) -> dict[str, int]:
+        """Name -> permission bits of what a folder holds on the disk of a guest that is powered off."""
+        with self._root_file_system() as root:
+            lines = _debugfs(root, f'ls -p "{path}"').split()
+        entries = [line.split("/") for line in lines if line.startswith("/")]
+        return {name: stat.S_IMODE(int(mode, 8)) for _, _, mode, _, _, name, *_ in entries if name not in (".", "..")}
+
+    def kill(self) -> None:
+        """Pulls the plug."""
+        for channel in (self._qmp, self._agent):
+            if channel is not None:
+                channel.close()
+        self._qmp = self._agent = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def error(self, message: str) -> VmError:
+        return VmError(f"{message}\n{self.console_tail()}")
+
+    def console(self) -> str:
+        """All that the console of the current boot has shown."""
+        return self.consoles[-1].read_text(errors="replace") if self.consoles and self.consoles[-1].exists() else ""
+
+    def console_tail(self) -> str:
+        """The last lines of the console of the current boot, and the file that holds all of it."""
+        if not self.consoles:
+            return "(the guest was never started)"
+        lines = self.console().splitlines()[-CONSOLE_TAIL:]
+        return "\n".join([f"last {len(lines)} lines of {self.consoles[-1]}:", *(f"    {line}" for line in lines)])
+
+    def _start_qemu(self, phase: str, *extra: str) -> None:
+        if self._process is not None:
+            raise RuntimeError("the guest runs already")
+        qmp, agent = self._sockets / "qmp", self._sockets / "agent"
+        qmp.unlink(missing_ok=True)
+        agent.unlink(missing_ok=True)
+        self._process = subprocess.Popen(
+            # The kernel kills QEMU when the test run dies, however that happens.
+            ["setpriv", "--pdeathsig", "KILL", *self._qemu_argv(), *extra,
+             "-chardev", f"file,id=console,path={self._next_console(phase)}", "-serial", "chardev:console",
+             "-qmp", f"unix:{qmp},server=on,wait=off",
+             "-chardev", f"socket,id=agent,path={agent},server=on,wait=off",
+             "-device", "virtio-serial-pci", "-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=(self.logs / "qemu.log").open("ab"),
+        )  # fmt: skip
+        self._qmp = Channel(qmp)
+        self._qmp.command("qmp_capabilities")
+        self._agent = Channel(agent)
+
+    def _qemu_argv(self) -> list[str]:
+        return qemu_argv(self.disk, self.firmware_variables)
+
+    def _control(self) -> Channel:
+        if self._qmp is None:
+            raise RuntimeError("the guest does not run")
+        return self._qmp
+
+    def _agent_channel(self) -> Channel:
+        if self._agent is None:
+            raise RuntimeError("the guest does not run")
+        return self._agent
+
+    def _wait_agent(self) -> None:
+        end = time.monotonic() + self.deadlines.boot
+        while not self._agent_channel().synchronise(deadline=2):
+            if self._process is None or self._process.poll() is not None:
+                raise self.error(f"QEMU has died, see {self.logs / 'qemu.log'}")
+            if time.monotonic() > end:
+                raise self.error(f"no answer from the guest {self.deadlines.boot:.0f} s after its start")
+
+    def _wait_end(self) -> dict[str, Any]:
+        try:
+            event = self._control().wait_event({"SHUTDOWN", "RESET"}, deadline=self.deadlines.capture)
+        except ChannelError as problem:
+            raise self.error(f"QEMU has died, see {self.logs / 'qemu.log'}: {problem}") from None
+        if event is None:
+            raise self.error(f"the machine still runs after {self.deadlines.capture:.0f} s")
+        return event
+
+    def _boot_id(self) -> str:
+        return self.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
+
+    def _monitor(self, command: str) -> None:
+        answer = self._control().command("human-monitor-command", deadline=self.deadlines.snapshot, **{"command-line": command})
+        if answer.strip():
+            raise self.error(f"QEMU: {command}: {answer.strip()}")
+
+    def _next_console(self, phase: str) -> Path:
+        self.consoles.append(self.logs / f"console-{len(list(self.logs.glob('console-*'))) + 1:02}-{phase}.log")
+        self.consoles[-1].touch()
+        return self.consoles[-1]
+
+    def _new_console(self, phase: str) -> None:
+        backend = {"type": "file", "data": {"out": str(self._next_console(phase))}}
+        self._control().command("chardev-change", id="console", backend=backend)
+
+    @contextlib.contextmanager
+    def _root_file_system(self) -> Iterator[Path]:
+        """A copy of the root file system with its journal replayed, as the next boot would find it."""
+        source = f"driver=raw,offset={ROOT_START},size={ROOT_SIZE},file.driver=qcow2,file.file.filename={self.disk}"
+        with tempfile.TemporaryDirectory(dir=self.disk.parent) as scratch:
+            root = Path(scratch) / "root.raw"
+            subprocess.run(["qemu-img", "convert", "-O", "raw", "--image-opts", source, str(root)], check=True)
+            subprocess.run(["e2fsck", "-p", "-E", "journal_only", str(root)], check=True, stdout=subprocess.DEVNULL)
+            yield root
+
+
+def qemu_argv(disk: Path, firmware_variables: Path) -> list[str]:
+    """The reference machine: 2 CPUs, 2 GiB, UEFI, virtio disk, no network.
+
+    KVM is used only when asked for: /dev/kvm may exist and still hang every guest.
+    """
+    return [
+        "qemu-system-x86_64", "-accel", ACCEL, "-cpu", "qemu64", "-machine", "q35,hpet=off", "-smp", "2", "-m", "2G",
+        "-nodefaults", "-no-user-config", "-display", "none", "-action", "shutdown=pause",
+        "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}",
+        "-drive", f"if=pflash,format=qcow2,file={firmware_variables}",
+        "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}",
+        "-device", "virtio-rng-pci",
+    ]  # fmt: skip
+
+
+def _debugfs(root: Path, request: str) -> str:
+    done = subprocess.run(["debugfs", "-R", request, str(root)], check=True, capture_output=True, text=True, errors="replace")
+    if problems := [line for line in done.stderr.splitlines() if not line.startswith("debugfs ")]:
+        raise VmError(f"debugfs: {request}: {' '.join(problems)}")
+    return done.stdout

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Builds the guest: a Debian 12 server on a disk with an ESP and an ext4 root, from Debian's own packages.
+
+No loop device and no mount is needed, so this works in a container: mmdebstrap makes the tree,
+sfdisk the partition table, mtools the ESP and `mke2fs -d` the root file system.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MIB = 1 << 20
+ESP_START, ESP_SIZE = 1 * MIB, 64 * MIB
+ROOT_START, ROOT_SIZE = ESP_START + ESP_SIZE, 3072 * MIB
+ROOT_UUID = "6b64756d-7064-4000-8000-000000000001"
+ESP_VOLUME_ID = "4B44-554D"
+
+OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
+OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+
+SUITE = "bookworm"
+SERVER_PACKAGES = (
+    "apt", "dbus", "e2fsprogs", "initramfs-tools", "kmod", "less", "linux-image-cloud-amd64", "mount", "procps", "systemd",
+    "systemd-sysv", "udev", "util-linux-extra", "zstd",
+    "grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed",
+    "qemu-guest-agent",
+)  # fmt: skip
+# The guest has no network, so what the .deb depends on is there before apt installs it.
+DEPENDENCIES_OF_THE_DEB = (
+    "kexec-tools", "makedumpfile", "python3", "python3-gi", "python3-jinja2", "python3-yaml",
+)  # fmt: skip
+
+# 00_header loads the GRUB modules that the signed image already has; what a hand-made first boot needs is this.
+FIRST_GRUB_CFG = f"""\
+search --no-floppy --fs-uuid --set=root {ROOT_UUID}
+linux /boot/vmlinuz-{{release}} root=UUID={ROOT_UUID} ro console=ttyS0,115200
+initrd /boot/initrd.img-{{release}}
+boot
+"""
+GUEST_FILES = {
+    "etc/hostname": "guest\n",
+    "etc/hosts": "127.0.0.1 localhost guest\n",
+    "etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID={ESP_VOLUME_ID} /boot/efi vfat umask=0077 0 1\n",
+    "etc/default/grub.d/console.cfg": (
+        "# The test harness reads the serial console.\n"
+        'GRUB_CMDLINE_LINUX="console=ttyS0,115200"\nGRUB_TIMEOUT=0\nGRUB_DISABLE_OS_PROBER=true\n'
+    ),
+    "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf": (
+        "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n"
+    ),
+    "etc/systemd/journald.conf.d/persistent.conf": "[Journal]\nStorage=persistent\n",
+}
+# They would start minutes into a test and take the emulated CPU away from it.
+MASKED_UNITS = ("apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "fstrim.timer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """A bootable guest: `disk` and `firmware_variables` are qcow2, never booted themselves."""
+
+    disk: Path
+    firmware_variables: Path
+    kernel_release: str
+    key: str
+
+
+def cache_folder() -> Path:
+    """Where images, snapshots and consoles are kept: $KDUMPD_TEST_CACHE, else ~/.cache/kdumpd-tests."""
+    folder = os.environ.get("KDUMPD_TEST_CACHE")
+    return Path(folder) if folder else Path.home() / ".cache/kdumpd-tests"
+
+
+def base_image() -> Image:
+    """The image for what is in the archive now, built only when the cache has none.
+
+    Raises:
+        subprocess.CalledProcessError: a build tool failed; its output is on the terminal.
+    """
+    key = _key()
+    folder = cache_folder() / f"image-{key}"
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as scratch:
+            _build(Path(scratch))
+            finished = Path(scratch) / "finished"
+            finished.rename(folder)
+    return Image(
+        disk=folder / "disk.qcow2",
+        firmware_variables=folder / "firmware.qcow2",
+        kernel_release=(folder / "kernel-release").read_text(),
+        key=key,
+    )
+
+
+def _key() -> str:
+    """A hash of what the image is made from: this file, and the versions that the archive has of its main parts."""
+    wanted = ("linux-image-cloud-amd64", "systemd", "kexec-tools", "makedumpfile", "initramfs-tools", "grub-efi-amd64-signed")
+    policy = _output(["apt-cache", "policy", *wanted])
+    versions = [line.strip() for line in policy.splitlines() if "Candidate:" in line]
+    return hashlib.sha256(Path(__file__).read_bytes() + "\n".join(versions).encode()).hexdigest()[:12]
+
+
+def _build(scratch: Path) -> None:
+    tree = scratch / "tree"
+    packages = ",".join(SERVER_PACKAGES + DEPENDENCIES_OF_THE_DEB)
+    _run([
+        "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
+        "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+        SUITE, str(tree),
+    ])  # fmt: skip
+    release = _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
+    for name, text in GUEST_FILES.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tree / "boot/efi").mkdir(exist_ok=True)
+    (tree / "boot/grub").mkdir(exist_ok=True)
+    (tree / "boot/grub/grub.cfg").write_text(FIRST_GRUB_CFG.format(release=release))
+    for unit in MASKED_UNITS:
+        mask = tree / "etc/systemd/system" / unit
+        mask.unlink(missing_ok=True)
+        mask.symlink_to("/dev/null")
+    _run(["chroot", str(tree), "passwd", "--quiet", "--delete", "root"])
+
+    finished = scratch / "finished"
+    finished.mkdir()
+    raw = scratch / "disk.raw"
+    _make_disk(raw, tree)
+    _run(["qemu-img", "convert", "-q", "-O", "qcow2", str(raw), str(finished / "disk.qcow2")])
+    _run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(OVMF_VARS), str(finished / "firmware.qcow2")])
+    (finished / "kernel-release").write_text(release)
+    raw.unlink()
+    shutil.rmtree(tree)
+
+
+def _make_disk(raw: Path, tree: Path) -> None:
+    with raw.open("wb") as disk:
+        disk.truncate(ROOT_START + ROOT_SIZE + MIB)
+    table = f"label: gpt\nstart={ESP_START // 512}, size={ESP_SIZE // 512}, type=uefi\nstart={ROOT_START // 512}, size={ROOT_SIZE // 512}, type=linux\n"
+    _run(["sfdisk", "--quiet", str(raw)], text=table)
+
+    esp = f"{raw}@@{ESP_START}"
+    _run([
+        "mkfs.vfat", "-F", "32", "-i", ESP_VOLUME_ID.replace("-", ""), f"--offset={ESP_START // 512}", str(raw), str(ESP_SIZE // 1024),
+    ])  # fmt: skip
+    _run(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
+    boot = tree.parent / "grub.cfg"
+    boot.write_text(f"search.fs_uuid {ROOT_UUID} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n")
+    for source, target in (
+        (tree / "usr/lib/shim/shimx64.efi.signed", "::/EFI/BOOT/BOOTX64.EFI"),
+        (tree / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "::/EFI/BOOT/grubx64.efi"),
+        (boot, "::/EFI/debian/grub.cfg"),
+    ):
+        _run(["mcopy", "-i", esp, str(source), target])
+    _run([
+        "mke2fs", "-q", "-t", "ext4", "-U", ROOT_UUID, "-d", str(tree), "-E", f"offset={ROOT_START}", str(raw), f"{ROOT_SIZE // 1024}k",
+    ])  # fmt: skip
+
+
+def _run(argv: Sequence[str], *, text: str | None = None) -> None:
+    subprocess.run(argv, check=True, input=text, text=True, stdin=subprocess.DEVNULL if text is None else None)
+
+
+def _output(argv: Sequence[str]) -> str:
+    return subprocess.run(argv, check=True, text=True, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL).stdout
+
+
+def _only(names: Iterable[str]) -> str:
+    found = list(names)
+    if len(found) != 1:
+        raise RuntimeError(f"the guest has {len(found)} kernels, expected one: {found}")
+    return found[0]
