@@ -51,7 +51,9 @@ def run(
             start_new_session=True,
         )
     except OSError as problem:
-        raise ToolError(f'cannot run "{words[0]}": {problem.strerror}', hint=f"install the package that has {words[0]}") from problem
+        raise ToolError(
+            f'cannot run "{words[0]}": {problem.strerror}', hint=f"install the package that has {words[0]}"
+        ) from problem
     with process:
         try:
             stdout, stderr = process.communicate(timeout=timeout)

@@ -26,17 +26,17 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report) -> None:
         ToolError: the files are in place, but the dump image could not be built.
     """
     files = [step for step in plan.steps if isinstance(step, WriteFile)]
+    tools = [step for step in plan.steps if isinstance(step, RunTool)]
     _refuse_edited(files)
-    if files or any(isinstance(step, RunTool) for step in plan.steps):
+    if files or tools:
         with Transaction() as transaction:
             for step in files:
                 report(step.summary)
                 transaction.write(root / step.path.lstrip("/"), step.content.encode(), step.mode)
             transaction.write(root / layout.RENDERED, _rendered(facts.rendered, files), 0o644)
-            for step in plan.steps:
-                if isinstance(step, RunTool):
-                    report(step.summary)
-                    grub.update(step.argv)
+            for tool in tools:
+                report(tool.summary)
+                grub.update(tool.argv)
     arm(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RunTool)), facts, root, report)
 
 
@@ -94,5 +94,3 @@ def _refuse_edited(files: list[WriteFile]) -> None:
 def _rendered(before: Mapping[str, str], files: list[WriteFile]) -> bytes:
     now = {**before, **{step.path: fingerprint(step.content) for step in files}}
     return (json.dumps(now, indent=2) + "\n").encode()
-
-

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`python3 -I -S …/kdumpd/capture`: no site-packages, no PYTHON* variables, nothing that a broken machine could bend."""
 
+import importlib
 import sys
 from pathlib import Path
 
 # Python puts this folder itself on the path; its parent makes it a package, so that relative imports work.
-sys.path[0] = str(Path(__file__).resolve().parent.parent)
-
-from capture.main import main  # noqa: E402
-
-sys.exit(main())
+here = Path(__file__).resolve().parent
+sys.path[0] = str(here.parent)
+sys.exit(importlib.import_module(f"{here.name}.main").main())

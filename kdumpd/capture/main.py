@@ -65,8 +65,7 @@ class Capture:
         try:
             say("this machine has crashed; this is its dump kernel, saving the log")
             self._capture()
-        except Exception:
-            # Whatever it was, the machine must still end.
+        except Exception:  # noqa: BLE001 - whatever it was, the machine must still end
             say(traceback.format_exc())
         deadline.cancel()
         self._meter.stop()

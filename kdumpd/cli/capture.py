@@ -7,5 +7,5 @@ from kdumpd.capture.main import main
 from kdumpd.errors import ExitCode
 
 
-def run(arguments: argparse.Namespace) -> ExitCode:
+def run(_: argparse.Namespace) -> ExitCode:
     return ExitCode(main())

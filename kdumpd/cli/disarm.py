@@ -10,7 +10,7 @@ from kdumpd.host.read import read_kexec
 from kdumpd.image.load import unload
 
 
-def run(arguments: argparse.Namespace) -> ExitCode:
+def run(_: argparse.Namespace) -> ExitCode:
     with lock(ROOT):
         if not read_kexec(ROOT).loaded:
             print("nothing is loaded: this machine was not armed")

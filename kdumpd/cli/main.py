@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from kdumpd.cli.parser import make_parser
-from kdumpd.errors import ExitCode, KdumpdError, NotArmedError
+from kdumpd.errors import ExitCode, KdumpdError, NotArmedError, PolicyError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KdumpdError as problem:
-        print(f"kdumpd: {problem}" if not _has_position(problem) else problem, file=sys.stderr)
+        # A policy error begins with its place, as a compiler's does.
+        print(problem if isinstance(problem, PolicyError) else f"kdumpd: {problem}", file=sys.stderr)
         return ExitCode.NOT_ARMED if isinstance(problem, NotArmedError) else ExitCode.ERROR
     except PermissionError as problem:
         print(f"kdumpd: {problem.filename or 'this'}: permission denied\nhint: run this as root", file=sys.stderr)

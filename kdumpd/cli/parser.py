@@ -63,7 +63,8 @@ def make_parser() -> argparse.ArgumentParser:
     crashes = _command(commands, "crashes", "what was captured", "Works on the crashes that are in the stores.")
     actions = crashes.add_subparsers(dest="action", metavar="ACTION", required=True)
     crashes_list = _command(actions, "list", "every crash, the oldest first, a line each", """\
-        Prints when each crash was, why the kernel died, and where its log is. Crash folders are readable for root only.""")  # fmt: skip
+        Prints when each crash was, why the kernel died, and where its log is. Crash folders are readable for root
+        only.""")  # fmt: skip
     _add_policy(crashes_list)
     _add_json(crashes_list)
 

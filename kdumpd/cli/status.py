@@ -5,8 +5,8 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from kdumpd.capture.settings import FinalAction
 from kdumpd.apply.look import ROOT, look, read_policy
+from kdumpd.capture.settings import FinalAction
 from kdumpd.crashes.archive import Crash, list_crashes
 from kdumpd.errors import ExitCode
 from kdumpd.host.facts import Facts
@@ -32,7 +32,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 
 def _screen(source: str, policy: Policy, facts: Facts, readiness: Readiness, crashes: tuple[Crash, ...]) -> Iterator[str]:
     if readiness.armed:
-        yield f"ARMED: a crash now would be saved to {policy.capture.stores[0]}, then this machine would {AFTERWARDS[policy.capture.then]}"
+        first, afterwards = policy.capture.stores[0], AFTERWARDS[policy.capture.then]
+        yield f"ARMED: a crash now would be saved to {first}, then this machine would {afterwards}"
     elif readiness.armed is None:
         yield "UNKNOWN: this kernel does not tell whether a dump kernel is loaded"
     else:

@@ -52,21 +52,24 @@ class Crash:
 
 def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:
     """All crashes in all stores, the oldest first."""
-    folders = [path for store in stores for path in _folders(root / store.lstrip("/"))]
-    return tuple(sorted((_read(folder) for folder in folders), key=lambda crash: crash.folder.name))
+    found = (
+        _read(folder, match)
+        for store in stores
+        for folder in _folders(root / store.lstrip("/"))
+        if (match := FOLDER_NAME.fullmatch(folder.name))
+    )
+    return tuple(sorted(found, key=lambda crash: crash.folder.name))
 
 
 def _folders(store: Path) -> list[Path]:
     try:
-        return [path for path in store.iterdir() if FOLDER_NAME.fullmatch(path.name) and path.is_dir()]
+        return [path for path in store.iterdir() if path.is_dir()]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 
-def _read(folder: Path) -> Crash:
-    match = FOLDER_NAME.fullmatch(folder.name)
-    assert match is not None
-    day, hour, minute, second, _ = match.groups()
+def _read(folder: Path, name: re.Match[str]) -> Crash:
+    day, hour, minute, second, _ = name.groups()
     time = f"{day}T{hour}:{minute}:{second}Z"
     log = folder / dmesg.FILE
     try:

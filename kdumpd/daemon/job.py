@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from kdumpd.apply.apply import apply_plan, load_last_good
+from kdumpd.apply.look import look, read_policy
 from kdumpd.capture.durable import write_file
 from kdumpd.capture.settings import Settings
-from kdumpd.apply.look import look, read_policy
 from kdumpd.crashes.archive import list_crashes
 from kdumpd.daemon.journal import Priority, log
 from kdumpd.errors import KdumpdError

@@ -13,6 +13,8 @@ from kdumpd.daemon.journal import Priority, log
 from kdumpd.daemon.notify import notify
 
 ROOT = Path("/")
+# What a GLib callback returns to stay, or not: GLib.SOURCE_CONTINUE and SOURCE_REMOVE, which have no types.
+CONTINUE, REMOVE = True, False
 
 
 class Daemon:
@@ -39,20 +41,19 @@ class Daemon:
     def _job_done(self, job: "Future[str]") -> bool:
         try:
             state = job.result()
-        except Exception as problem:
-            # A defect of ours must not end the daemon: the dump kernel that is loaded stays loaded.
+        except Exception as problem:  # noqa: BLE001 - a defect of ours must not end the daemon
             log(Priority.ERROR, "".join(traceback.format_exception(problem)))
             state = f"internal error, see the journal: {problem}"
         notify("READY=1", f"STATUS={state}")
         log(Priority.INFO, state)
-        return GLib.SOURCE_REMOVE
+        return REMOVE
 
     def _reload(self) -> bool:
         notify("RELOADING=1")
         self._start_job("reloading the policy")
-        return GLib.SOURCE_CONTINUE
+        return CONTINUE
 
     def _stop(self) -> bool:
         notify("STOPPING=1", "STATUS=stopping; the dump kernel stays loaded")
         self._loop.quit()
-        return GLib.SOURCE_CONTINUE
+        return CONTINUE

@@ -11,8 +11,9 @@ def parse_boot_entries(grub_cfg: str) -> tuple[BootEntry, ...]:
     """Every `linux` line of a grub.cfg, in its order. Chain loaders and firmware entries have none."""
     entries = []
     for line in grub_cfg.splitlines():
-        words = line.split()
-        if len(words) >= 2 and words[0] in ("linux", "linux16", "linuxefi"):
-            arguments = words[2:]
-            entries.append(BootEntry(command_line=" ".join(arguments), recovery=bool(RECOVERY_WORDS.intersection(arguments))))
+        command, _kernel, *arguments = [*line.split(), "", ""]
+        if command in ("linux", "linux16", "linuxefi"):
+            entries.append(
+                BootEntry(command_line=" ".join(arguments).strip(), recovery=bool(RECOVERY_WORDS.intersection(arguments)))
+            )
     return tuple(entries)

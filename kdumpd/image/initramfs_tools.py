@@ -38,7 +38,9 @@ def build_initrd(root: Path, release: str, initrd: str) -> None:
     try:
         run(["mkinitramfs", "-d", conf, "-o", unfinished, release], timeout=BUILD_TIMEOUT)
         if not unfinished.is_file() or unfinished.stat().st_size == 0:
-            raise ToolError(f"mkinitramfs ended well but {unfinished} is empty", hint=f"try it: mkinitramfs -v -o /tmp/initrd {release}")
+            raise ToolError(
+                f"mkinitramfs ended well but {unfinished} is empty", hint=f"try it: mkinitramfs -v -o /tmp/initrd {release}"
+            )
         # It may hold keys that unlock the root.
         unfinished.chmod(0o600)
         sync(unfinished)

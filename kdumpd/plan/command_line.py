@@ -33,7 +33,9 @@ REMOVALS = (
     Removal(("BOOT_IMAGE",), "names the boot loader's file, which did not start this kernel"),
     Removal(("resume", "noresume"), "there is nothing to wake up, and waiting for the device takes 30 s"),
     Removal(("quiet", "splash"), "would hide the only evidence of a capture that fails"),
-    Removal(("panic", "oops", "panic_on_warn", "unknown_nmi_panic", "softlockup_panic", "nmi_watchdog"), "set below, for this kernel"),
+    Removal(
+        ("panic", "oops", "panic_on_warn", "unknown_nmi_panic", "softlockup_panic", "nmi_watchdog"), "set below, for this kernel"
+    ),
     Removal(("ro",), "the store must be writable; see rw below"),
     Removal(("init", "systemd.unit", "single", "s", "S", "1", "3", "5", "rescue", "emergency"), "another way to boot than ours"),
     Removal(("nr_cpus", "maxcpus", "irqpoll", "reset_devices"), "set below"),

@@ -53,7 +53,9 @@ def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     for store in facts.stores:
         if store.free is not None and store.free < STORE_NEEDS:
             free, need = approximate_size(store.free), format_size(STORE_NEEDS)
-            yield Trouble(fact=f"{store.path} has only {free} free, a log may need {need}", way_out="make room, or name another store")
+            yield Trouble(
+                fact=f"{store.path} has only {free} free, a log may need {need}", way_out="make room, or name another store"
+            )
 
 
 def _reservation(policy: Policy, facts: Facts) -> Iterator[Trouble]:

@@ -69,7 +69,7 @@ def _render(templates: Mapping[str, str], name: str, values: Mapping[str, object
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(templates),
         undefined=jinja2.StrictUndefined,
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - these are no web pages; text for a shell goes through the filter `shell`
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

@@ -5,7 +5,7 @@ import re
 
 from kdumpd.capture.settings import FinalAction
 from kdumpd.policy.model import CapturePolicy, Fault, PanicPolicy, Policy
-from kdumpd.policy.nodes import Document, Value, ValueProblem, list_of, quantity, section, word
+from kdumpd.policy.nodes import DecodeError, Document, Value, list_of, quantity, section, word
 from kdumpd.units import MIB, format_duration, format_size, parse_duration, parse_size
 
 # With less, the Debian 12 kernel dies before it reaches any initrd, measured on a 2 GiB guest: 80M lives, 72M does not.
@@ -20,7 +20,7 @@ def _path(value: Value) -> str:
     path = value.text()
     if not PLAIN_PATH.fullmatch(path) or {".", ".."}.intersection(path.split("/")):
         fact = f'{value.name}: "{path}" is not an absolute path of letters, digits and . _ + @ -'
-        raise ValueProblem(fact, hint="write for example /var/crash")
+        raise DecodeError(fact, hint="write for example /var/crash")
     return path
 
 
@@ -54,7 +54,7 @@ def decode_policy(content: bytes, source: str) -> Policy:
         root = Value(document, document.root)
         try:
             policy = decode_root(root)
-        except ValueProblem as problem:
+        except DecodeError as problem:
             root.record(problem)
     document.raise_problems()
     return policy

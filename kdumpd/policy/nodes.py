@@ -20,7 +20,7 @@ E = TypeVar("E", bound=enum.StrEnum)
 NULL = "tag:yaml.org,2002:null"
 
 
-class ValueProblem(Exception):
+class DecodeError(Exception):
     """A value is wrong. Raised by a decoder, put on record at the value's place by `section` and `list_of`."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
@@ -90,10 +90,10 @@ class Value:
         """A single value, as it was written.
 
         Raises:
-            ValueProblem: it is a list or a mapping.
+            DecodeError: it is a list or a mapping.
         """
         if not isinstance(self.node, yaml.ScalarNode):
-            raise ValueProblem(f"{self.name}: expected a single value, found {self.described()}")
+            raise DecodeError(f"{self.name}: expected a single value, found {self.described()}")
         return str(self.node.value)
 
     def described(self) -> str:
@@ -101,7 +101,7 @@ class Value:
             return f'"{self.node.value}"'
         return "a list" if isinstance(self.node, yaml.SequenceNode) else "keys and values"
 
-    def record(self, problem: ValueProblem) -> None:
+    def record(self, problem: DecodeError) -> None:
         mark = self.node.start_mark
         self.document.record(mark.line + 1, mark.column + 1, str(problem), problem.hint)
 
@@ -116,7 +116,7 @@ def section(kind: Callable[..., T], keys: Mapping[str, Decoder[Any]]) -> Decoder
         if value.is_null:
             return kind()
         if not isinstance(value.node, yaml.MappingNode):
-            raise ValueProblem(f"{value.name or 'the policy'}: expected keys and values, found {value.described()}")
+            raise DecodeError(f"{value.name or 'the policy'}: expected keys and values, found {value.described()}")
         fields: dict[str, Any] = {}
         lines: dict[str, int] = {}
         for key_node, value_node in value.node.value:
@@ -124,9 +124,9 @@ def section(kind: Callable[..., T], keys: Mapping[str, Decoder[Any]]) -> Decoder
             path = f"{value.name}.{key}" if value.name else key
             key_value, item = Value(value.document, key_node, path), Value(value.document, value_node, path)
             if key not in keys:
-                key_value.record(ValueProblem(f'unknown key "{path}"', hint=_did_you_mean(key, keys)))
+                key_value.record(DecodeError(f'unknown key "{path}"', hint=_did_you_mean(key, keys)))
             elif key in lines:
-                key_value.record(ValueProblem(f'the key "{path}" is here twice', hint=f"the first one is in line {lines[key]}"))
+                key_value.record(DecodeError(f'the key "{path}" is here twice', hint=f"the first one is in line {lines[key]}"))
             else:
                 lines[key] = key_node.start_mark.line + 1
                 if not item.is_null:
@@ -143,9 +143,9 @@ def list_of(decoder: Decoder[T], *, at_least: int = 0) -> Decoder[tuple[T, ...]]
         if not isinstance(value.node, yaml.SequenceNode):
             key = value.name.rpartition(".")[2]
             hint = f"write {key}: [{value.node.value}]" if isinstance(value.node, yaml.ScalarNode) else None
-            raise ValueProblem(f"{value.name}: expected a list, found {value.described()}", hint=hint)
+            raise DecodeError(f"{value.name}: expected a list, found {value.described()}", hint=hint)
         if len(value.node.value) < at_least:
-            raise ValueProblem(f"{value.name}: the list has {len(value.node.value)} items, expected at least {at_least}")
+            raise DecodeError(f"{value.name}: the list has {len(value.node.value)} items, expected at least {at_least}")
         items: dict[int, T] = {}
         for number, node in enumerate(value.node.value):
             _decode_into(items, number, decoder, Value(value.document, node, value.name))
@@ -165,7 +165,7 @@ def word(kind: type[E]) -> Decoder[E]:
             words = [member.value for member in kind]
             close = difflib.get_close_matches(text, words, n=1)
             hint = f'did you mean "{close[0]}"?' if close else None
-            raise ValueProblem(f'{value.name}: "{text}" is not one of {", ".join(words)}', hint=hint) from None
+            raise DecodeError(f'{value.name}: "{text}" is not one of {", ".join(words)}', hint=hint) from None
 
     return decode
 
@@ -178,9 +178,9 @@ def quantity(parse: Callable[[str], int], show: Callable[[int], str], *, example
         try:
             number = parse(text)
         except ValueError as problem:
-            raise ValueProblem(f"{value.name}: {problem}", hint=f"write {example}") from None
+            raise DecodeError(f"{value.name}: {problem}", hint=f"write {example}") from None
         if number < at_least:
-            raise ValueProblem(f'{value.name}: "{text}" is too small, expected at least {show(at_least)}', hint=f"write {example}")
+            raise DecodeError(f'{value.name}: "{text}" is too small, expected at least {show(at_least)}', hint=f"write {example}")
         return number
 
     return decode
@@ -189,7 +189,7 @@ def quantity(parse: Callable[[str], int], show: Callable[[int], str], *, example
 def _decode_into(target: dict[Any, T], key: object, decoder: Decoder[T], value: Value) -> None:
     try:
         target[key] = decoder(value)
-    except ValueProblem as problem:
+    except DecodeError as problem:
         value.record(problem)
 
 

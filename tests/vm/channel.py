@@ -36,9 +36,9 @@ class Channel:
     def close(self) -> None:
         self._socket.close()
 
-    def command(self, name: str, *, deadline: float = 60, **arguments: object) -> Any:
+    def command(self, name: str, arguments: Message | None = None, *, deadline: float = 60) -> Any:
         """Sends one command and returns what the other side answers."""
-        self.send(name, **arguments)
+        self.send(name, arguments)
         end = time.monotonic() + deadline
         while True:
             message = self._receive(end, name)
@@ -48,7 +48,7 @@ class Channel:
                 raise ChannelError(f"{name}: {message['error'].get('desc', message['error'])}")
             self._events.append(message)
 
-    def send(self, name: str, **arguments: object) -> None:
+    def send(self, name: str, arguments: Message | None = None) -> None:
         """Sends one command whose answer will not come, or does not matter."""
         request: Message = {"execute": name}
         if arguments:
@@ -80,7 +80,7 @@ class Channel:
         try:
             # The agent's parser is reset by 0xff, which is never part of valid JSON (QEMU docs, guest-sync-delimited).
             self._socket.sendall(b"\xff")
-            self.send("guest-sync", id=token)
+            self.send("guest-sync", {"id": token})
             while self._receive(end, "guest-sync").get("return") != token:
                 pass
         except (TimeoutError, ChannelError):

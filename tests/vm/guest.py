@@ -5,7 +5,6 @@ import base64
 import contextlib
 import os
 import shutil
-import signal
 import stat
 import subprocess
 import tempfile
@@ -22,6 +21,7 @@ from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START
 TIMEOUT_FACTOR = float(os.environ.get("KDUMPD_TEST_TIMEOUT_FACTOR", "1"))
 ACCEL = os.environ.get("KDUMPD_TEST_ACCEL", "tcg,thread=multi")
 CONSOLE_TAIL = 40
+ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
 
 
 class VmError(AssertionError):
@@ -104,7 +104,7 @@ class Guest:
 
     def start(self, command: str) -> None:
         """Runs a shell command in the guest without waiting for its end."""
-        self._agent_channel().send("guest-exec", path="/bin/sh", arg=["-c", command])
+        self._agent_channel().send("guest-exec", {"path": "/bin/sh", "arg": ["-c", command], "env": ENVIRONMENT})
 
     def run(self, command: str, *, check: bool = True, stdin: bytes = b"", deadline: float | None = None) -> Result:
         """Runs a shell command as root in the guest.
@@ -113,14 +113,12 @@ class Guest:
             VmError: it failed (unless `check` is false), or did not end within the deadline (seconds).
         """
         agent = self._agent_channel()
-        started = agent.command(
-            "guest-exec", path="/bin/sh", arg=["-c", command], **{
-                "input-data": base64.b64encode(stdin).decode(), "capture-output": True,
-                "env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"],
-            }
-        )  # fmt: skip
+        started = agent.command("guest-exec", {
+            "path": "/bin/sh", "arg": ["-c", command], "env": ENVIRONMENT,
+            "input-data": base64.b64encode(stdin).decode(), "capture-output": True,
+        })  # fmt: skip
         end = time.monotonic() + (deadline or self.deadlines.command)
-        while not (state := agent.command("guest-exec-status", pid=started["pid"]))["exited"]:
+        while not (state := agent.command("guest-exec-status", {"pid": started["pid"]}))["exited"]:
             if time.monotonic() > end:
                 raise self.error(f"`{command}` did not end in time")
             time.sleep(0.1)
@@ -247,7 +245,7 @@ class Guest:
         return self.run("cat /proc/sys/kernel/random/boot_id").stdout.strip()
 
     def _monitor(self, command: str) -> None:
-        answer = self._control().command("human-monitor-command", deadline=self.deadlines.snapshot, **{"command-line": command})
+        answer = self._control().command("human-monitor-command", {"command-line": command}, deadline=self.deadlines.snapshot)
         if answer.strip():
             raise self.error(f"QEMU: {command}: {answer.strip()}")
 
@@ -258,7 +256,7 @@ class Guest:
 
     def _new_console(self, phase: str) -> None:
         backend = {"type": "file", "data": {"out": str(self._next_console(phase))}}
-        self._control().command("chardev-change", id="console", backend=backend)
+        self._control().command("chardev-change", {"id": "console", "backend": backend})
 
     @contextlib.contextmanager
     def _root_file_system(self) -> Iterator[Path]:

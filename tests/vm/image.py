@@ -110,7 +110,7 @@ def _build(scratch: Path) -> None:
     packages = ",".join(SERVER_PACKAGES + DEPENDENCIES_OF_THE_DEB)
     _run([
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
-        "--aptopt=Acquire::Languages \"none\"", "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+        '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
         SUITE, str(tree),
     ])  # fmt: skip
     release = _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
@@ -141,14 +141,16 @@ def _build(scratch: Path) -> None:
 def _make_disk(raw: Path, tree: Path) -> None:
     with raw.open("wb") as disk:
         disk.truncate(ROOT_START + ROOT_SIZE + MIB)
-    table = f"label: gpt\nstart={ESP_START // 512}, size={ESP_SIZE // 512}, type=uefi\nstart={ROOT_START // 512}, size={ROOT_SIZE // 512}, type=linux\n"
-    _run(["sfdisk", "--quiet", str(raw)], text=table)
+    esp_line = f"start={ESP_START // 512}, size={ESP_SIZE // 512}, type=uefi"
+    root_line = f"start={ROOT_START // 512}, size={ROOT_SIZE // 512}, type=linux"
+    _run(["sfdisk", "--quiet", str(raw)], text=f"label: gpt\n{esp_line}\n{root_line}\n")
 
-    esp = f"{raw}@@{ESP_START}"
-    _run([
-        "mkfs.vfat", "-F", "32", "-i", ESP_VOLUME_ID.replace("-", ""), f"--offset={ESP_START // 512}", str(raw), str(ESP_SIZE // 1024),
-    ])  # fmt: skip
-    _run(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
+    esp = tree.parent / "esp.raw"
+    _run(
+        ["mkfs.vfat", "-C", "-F", "32", "-s", "1", "-i", ESP_VOLUME_ID.replace("-", ""), str(esp), str(ESP_SIZE // 1024)],
+        quiet=True,
+    )
+    _run(["mmd", "-i", str(esp), "::/EFI", "::/EFI/BOOT", "::/EFI/debian"])
     boot = tree.parent / "grub.cfg"
     boot.write_text(f"search.fs_uuid {ROOT_UUID} root\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n")
     for source, target in (
@@ -156,14 +158,18 @@ def _make_disk(raw: Path, tree: Path) -> None:
         (tree / "usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed", "::/EFI/BOOT/grubx64.efi"),
         (boot, "::/EFI/debian/grub.cfg"),
     ):
-        _run(["mcopy", "-i", esp, str(source), target])
+        _run(["mcopy", "-i", str(esp), str(source), target])
+    with raw.open("r+b") as disk:
+        disk.seek(ESP_START)
+        disk.write(esp.read_bytes())
     _run([
-        "mke2fs", "-q", "-t", "ext4", "-U", ROOT_UUID, "-d", str(tree), "-E", f"offset={ROOT_START}", str(raw), f"{ROOT_SIZE // 1024}k",
+        "mke2fs", "-q", "-t", "ext4", "-U", ROOT_UUID, "-d", str(tree), "-E", f"offset={ROOT_START}",
+        str(raw), f"{ROOT_SIZE // 1024}k",
     ])  # fmt: skip
 
 
-def _run(argv: Sequence[str], *, text: str | None = None) -> None:
-    subprocess.run(argv, check=True, input=text, text=True, stdin=subprocess.DEVNULL if text is None else None)
+def _run(argv: Sequence[str], *, text: str = "", quiet: bool = False) -> None:
+    subprocess.run(argv, check=True, input=text, text=True, stdout=subprocess.DEVNULL if quiet else None)
 
 
 def _output(argv: Sequence[str]) -> str:

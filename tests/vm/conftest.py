@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures for tests in the virtual machine."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm.guest import Guest
+from tests.vm.image import base_image
+from tests.vm.machines import ARMED, Machine, armed_machine
+
+DEB = Path(__file__).resolve().parents[2] / "build/kdumpd.deb"
+MODULE_SOURCE = Path(__file__).with_name("module")
+
+
+@pytest.fixture(scope="session")
+def machine() -> Machine:
+    if not DEB.exists():
+        pytest.fail(f"{DEB} is missing: run `make deb`, or run the tests by `make test`")
+    return armed_machine(DEB)
+
+
+@pytest.fixture
+def guest(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A running server, just booted and armed; every test gets it in the same state."""
+    with machine.guest(re.sub(r"\W+", "-", request.node.name)) as guest:
+        guest.restore(ARMED)
+        yield guest
+
+
+@pytest.fixture(scope="session")
+def crash_module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A kernel module that oopses while it is loaded, built for the guest's kernel."""
+    folder = tmp_path_factory.mktemp("module")
+    shutil.copytree(MODULE_SOURCE, folder, dirs_exist_ok=True)
+    headers = f"/usr/src/linux-headers-{base_image().kernel_release}"
+    subprocess.run(["make", "-C", headers, f"M={folder}", "modules"], check=True, stdout=subprocess.DEVNULL)
+    return (folder / "kcrash.ko").read_bytes()
+
+
+@pytest.hookimpl(hookwrapper=True)  # type: ignore[misc]  # pluggy 1.0 (Debian 12) has no types
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
+    """Shows the end of the guest's console below a failure."""
+    outcome = yield
+    report = outcome.get_result()
+    guest = getattr(item, "funcargs", {}).get("guest")
+    if report.failed and isinstance(guest, Guest):
+        report.sections.append(("console of the guest", guest.console_tail()))

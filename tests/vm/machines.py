@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Machines that a story can begin with: a fresh one, and one that is installed, configured, rebooted and armed."""
+
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm.guest import Guest
+from tests.vm.image import Image, base_image, cache_folder
+
+LOGS = Path(__file__).resolve().parents[2] / "build/vm-logs"
+ARMED = "armed"
+POLICY = "crashkernel: 192M\n"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The disks of a machine in its own folder."""
+
+    disk: Path
+    firmware_variables: Path
+
+    def guest(self, name: str) -> Guest:
+        """This machine, powered off; the consoles of its boots go to build/vm-logs/NAME."""
+        logs = LOGS / name
+        shutil.rmtree(logs, ignore_errors=True)
+        return Guest(self.disk, self.firmware_variables, logs=logs)
+
+
+def machine_in(folder: Path) -> Machine:
+    return Machine(folder / "disk.qcow2", folder / "firmware.qcow2")
+
+
+def fresh_machine(folder: Path) -> Machine:
+    """A machine that was never booted, on an overlay of the base image."""
+    image = base_image()
+    machine = machine_in(folder)
+    _overlay(image, machine)
+    return machine
+
+
+def armed_machine(deb: Path) -> Machine:
+    """A machine with the snapshot ARMED, made once for each combination of image, package and recipe."""
+    recipe = Path(__file__).read_bytes() + Path(__file__).with_name("guest.py").read_bytes()
+    key = hashlib.sha256(base_image().key.encode() + deb.read_bytes() + recipe).hexdigest()[:12]
+    folder = cache_folder() / f"armed-{key}"
+    if not folder.exists():
+        for old in cache_folder().glob("armed-*"):
+            shutil.rmtree(old)
+        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="arming-") as scratch:
+            half = Path(scratch) / "half"
+            half.mkdir()
+            with fresh_machine(half).guest("armed-machine") as guest:
+                guest.boot()
+                # A server that was installed by an installer has a grub.cfg of its own making.
+                guest.run("update-grub")
+                install(guest, deb)
+                guest.write("/etc/kdumpd.yaml", POLICY)
+                guest.run("systemctl enable --now kdumpd")
+                guest.reboot()
+                guest.save(ARMED)
+            half.rename(folder)
+    return machine_in(folder)
+
+
+def install(guest: Guest, deb: Path) -> None:
+    """Installs the package as an administrator does, with apt."""
+    guest.write("/root/kdumpd.deb", deb.read_bytes())
+    guest.run("apt-get install --yes /root/kdumpd.deb")
+
+
+def _overlay(image: Image, machine: Machine) -> None:
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(image.disk), str(machine.disk)], check=True)
+    shutil.copy(image.firmware_variables, machine.firmware_variables)

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Crashes of other kinds, and captures that can't do their work: the machine always ends as the policy says."""
+
+import json
+
+from tests.vm.guest import Guest
+
+
+def apply_policy(guest: Guest, text: str) -> None:
+    guest.write("/etc/kdumpd.yaml", f"crashkernel: 192M\n{text}")
+    guest.run("kdumpd apply")
+
+
+def only_crash(guest: Guest) -> str:
+    folders = list(guest.list_folder("/var/crash"))
+    assert len(folders) == 1
+    return f"/var/crash/{folders[0]}"
+
+
+def test_an_oops_of_a_module_is_saved_when_the_policy_makes_it_a_panic(guest: Guest, crash_module: bytes) -> None:
+    apply_policy(guest, "panic:\n  on: [oops]\n")
+    assert guest.read("/proc/sys/kernel/panic_on_oops").strip() == "1"
+    assert guest.read("/proc/sys/kernel/panic_on_io_nmi").strip() == "0"
+
+    guest.write("/root/kcrash.ko", crash_module)
+    guest.panic("insmod /root/kcrash.ko")
+    guest.wait_poweroff()
+
+    log = guest.read(f"{only_crash(guest)}/dmesg.txt")
+    assert "BUG: kernel NULL pointer dereference, address: 0000000000000008" in log
+    guest.boot()
+    verdict = "BUG: kernel NULL pointer dereference, address: 0000000000000008, in kcrash_oops() of module kcrash"
+    assert verdict in guest.run("kdumpd crashes list").stdout
+
+
+def test_capture_then_reboot_really_reboots(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  then: reboot\n")
+    before = guest.read("/proc/sys/kernel/random/boot_id")
+
+    guest.panic()
+    guest.wait_reset()
+    guest.wait_boot()
+
+    assert guest.read("/proc/sys/kernel/random/boot_id") != before
+    assert "sysrq triggered crash" in guest.run("kdumpd crashes list").stdout
+
+
+def test_a_store_that_takes_nothing_ends_in_the_failure_action(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  then: reboot\n  on_failure: poweroff\n")
+    guest.run("rmdir /var/crash && touch /var/crash && sync")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    assert "kdumpd: /var/crash: File exists" in guest.console()
+    assert "kdumpd: no store took the log" in guest.console()
+    assert "kdumpd: poweroff now" in guest.console()
+
+
+def test_the_next_store_takes_what_the_first_refused(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  stores: [/srv/first, /srv/second]\n")
+    guest.run("rmdir /srv/first && touch /srv/first && sync")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    (folder,) = guest.list_folder("/srv/second")
+    assert "sysrq triggered crash" in guest.read(f"/srv/second/{folder}/dmesg.txt")
+
+
+def test_a_capture_that_hangs_ends_at_its_deadline(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  deadline: 30s\n  on_failure: poweroff\n  then: reboot\n")
+    guest.run("printf '#!/bin/sh\\nexec sleep 1000\\n' > /usr/bin/makedumpfile; sync")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    assert "kdumpd: the deadline of 30 s has passed" in guest.console()
+
+
+def test_makedumpfile_that_fails_is_put_on_record(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  on_failure: poweroff\n  then: reboot\n")
+    guest.run("printf '#!/bin/sh\\necho no such luck >&2\\nexit 1\\n' > /usr/bin/makedumpfile; sync")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    status = json.loads(guest.read(f"{only_crash(guest)}/status.json"))
+    assert status["dmesg_saved"] is False
+    assert status["steps"][0]["detail"] == "makedumpfile failed with 1: no such luck"
+    guest.boot()
+    assert "no log was saved: makedumpfile failed with 1: no such luck" in guest.run("kdumpd crashes list").stdout
+
+
+def test_a_capture_without_python_ends_by_the_failure_action_of_its_unit(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  on_failure: poweroff\n  then: reboot\n")
+    guest.run("mv /usr/bin/python3.11 /usr/bin/python3.gone; sync")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    assert guest.list_folder("/var/crash") == {}
+
+
+def test_a_dump_kernel_without_a_vmcore_says_so_and_ends_in_the_failure_action(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  on_failure: poweroff\n  then: reboot\n")
+    # An ordinary kexec into the dump kernel's command line: everything is as in a crash, but nothing has crashed.
+    guest.run(
+        "kexec -s -l /vmlinuz --initrd=/initrd.img --reuse-cmdline --append='kdumpd.capture systemd.unit=kdumpd-capture.target rw'"
+    )
+
+    guest.panic("kexec -e")
+    guest.wait_poweroff()
+
+    assert "kdumpd: /proc/vmcore is missing" in guest.console()
+    assert guest.list_folder("/var/crash") == {}
+
+
+def test_capture_refuses_to_run_on_a_living_machine(guest: Guest) -> None:
+    refused = guest.run("kdumpd capture", check=False)
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("kdumpd: this is not a dump kernel")
