@@ -36,13 +36,13 @@ test-fast: ## the tests that need no virtual machine
 	@$(call need,$(TEST_NEEDS))
 	$(PYTHON) -m pytest tests/unit $(ARGS)
 
-check: $(RUFF) ## linters and types
+check: $(RUFF) deb ## linters and types
 	@$(call need,$(CHECK_NEEDS))
 	$(RUFF) format --check .
 	$(RUFF) check .
 	mypy
-	shellcheck .ci/run
-	$(PYTHON) tests/verify_units.py
+	shellcheck .ci/run tests/verify-units.sh
+	tests/verify-units.sh $(DEB)
 
 format: $(RUFF) ## format the code
 	$(RUFF) format .

@@ -20,7 +20,7 @@ def read_policy(path: Path) -> Policy:
     return decode_policy(read_policy_file(path), str(path))
 
 
-def look(policy: Policy, root: Path = ROOT) -> Facts:
+def look(policy: Policy, root: Path) -> Facts:
     """
     Raises:
         HostError: this machine does not let itself be read.

@@ -12,7 +12,7 @@ def say(text: str) -> None:
     """One line per line of text on all consoles of the kernel, not just on the last one, which is /dev/console."""
     for line in text.splitlines():
         try:
-            with open(KMSG, "w") as kmsg:
+            with open(KMSG, "a") as kmsg:
                 kmsg.write(f"{LEVEL}kdumpd: {line}\n")
         except OSError:
             print(f"kdumpd: {line}", file=sys.stderr, flush=True)

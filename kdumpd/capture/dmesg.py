@@ -10,6 +10,8 @@ from .durable import rename, sync
 
 FILE = "dmesg.txt"
 MODE = 0o600
+# Whoever started us may have no PATH at all.
+SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class SaveError(Exception):
@@ -38,7 +40,7 @@ def _run(argv: list[str], *, timeout: float) -> None:
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-            start_new_session=True, env={**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"},
+            start_new_session=True, env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
         )  # fmt: skip
     except OSError as problem:
         raise SaveError(f"cannot run {argv[0]}: {problem.strerror}") from problem

@@ -13,7 +13,7 @@ from kdumpd.plan.make import make_plan
 def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     with lock(ROOT):
-        facts = look(policy)
+        facts = look(policy, ROOT)
         plan = make_plan(policy, facts)
         apply_plan(plan, facts, ROOT, lambda text: print(text, flush=True))
     if plan.is_empty:

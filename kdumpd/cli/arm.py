@@ -14,7 +14,7 @@ from kdumpd.plan.readiness import judge
 def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     with lock(ROOT):
-        facts = look(policy)
+        facts = look(policy, ROOT)
         if not facts.kexec.reserved:
             trouble = judge(policy, facts).troubles[0]
             raise NotArmedError(trouble.fact, hint=trouble.way_out)

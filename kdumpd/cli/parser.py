@@ -60,7 +60,14 @@ def make_parser() -> argparse.ArgumentParser:
         Unloads the dump kernel, so that a crash leaves nothing. The memory stays reserved. Lasts until `kdumpd arm`,
         `kdumpd apply`, a restart of kdumpd.service or the next boot.""")  # fmt: skip
 
-    crashes = _command(commands, "crashes", "what was captured", "Works on the crashes that are in the stores.")
+    crashes = _command(
+        commands,
+        "crashes",
+        "what was captured",
+        """\
+        Works on the crashes that were saved: the folders in the stores of the policy, one for each crash, named by its
+        time (UTC). Each holds dmesg.txt, the log of the kernel that died, and status.json, the story of its capture.""",
+    )
     actions = crashes.add_subparsers(dest="action", metavar="ACTION", required=True)
     crashes_list = _command(actions, "list", "every crash, the oldest first, a line each", """\
         Prints when each crash was, why the kernel died, and where its log is. Crash folders are readable for root

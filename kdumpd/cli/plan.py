@@ -4,14 +4,14 @@
 import argparse
 import json
 
-from kdumpd.apply.look import look, read_policy
+from kdumpd.apply.look import ROOT, look, read_policy
 from kdumpd.errors import ExitCode
 from kdumpd.plan.make import make_plan
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
-    plan = make_plan(policy, look(policy))
+    plan = make_plan(policy, look(policy, ROOT))
     if arguments.json:
         print(json.dumps(plan.to_json(), indent=2))
     else:

@@ -20,7 +20,7 @@ AFTERWARDS = {FinalAction.POWEROFF: "power off", FinalAction.REBOOT: "reboot", F
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
-    facts = look(policy)
+    facts = look(policy, ROOT)
     readiness = judge(policy, facts)
     crashes = list_crashes(ROOT, policy.capture.stores)
     if arguments.json:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fixtures for tests without a virtual machine."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdumpd.capture import console
+from tests.unit.fakes import FakeMachine, Stubs
+
+
+@pytest.fixture
+def stubs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stubs:
+    stubs = Stubs(tmp_path / "bin")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    return stubs
+
+
+@pytest.fixture
+def machine(tmp_path: Path, stubs: Stubs) -> FakeMachine:
+    """A fake machine with the tools that kdumpd needs; its kexec succeeds."""
+    machine = FakeMachine(tmp_path / "root")
+    loaded = machine.root / "sys/kernel/kexec_crash_loaded"
+    stubs.add("update-grub")
+    stubs.add("makedumpfile")
+    stubs.add("kexec", f'case "$*" in *-u*) echo 0 > {loaded};; *) echo 1 > {loaded};; esac')
+    # mkinitramfs -d CONF -o IMAGE RELEASE
+    stubs.add("mkinitramfs", 'echo initrd > "$4"')
+    return machine
+
+
+@pytest.fixture(autouse=True)
+def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+    """What the capture told the console, which in a test is not the one of this machine."""
+    kmsg = tmp_path / "kmsg"
+    kmsg.touch()
+    monkeypatch.setattr(console, "KMSG", str(kmsg))
+    return kmsg.read_text

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Fake machines: a root directory with the files that kdumpd looks at, and stub programs that record their calls."""
+
+from pathlib import Path
+
+from kdumpd.apply.look import look
+from kdumpd.host.facts import Facts
+from kdumpd.plan.render import SYSCTLS
+from kdumpd.policy.model import Policy
+
+RELEASE = "6.1.0-56-cloud-amd64"
+COMMAND_LINE = f"BOOT_IMAGE=/boot/vmlinuz-{RELEASE} root=UUID=1 ro console=ttyS0,115200 quiet"
+GRUB_CFG = f"""\
+menuentry 'Debian GNU/Linux' {{
+\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID=1 ro console=ttyS0,115200 quiet
+}}
+menuentry 'Debian GNU/Linux, (recovery mode)' {{
+\tlinux\t/boot/vmlinuz-{RELEASE} root=UUID=1 ro single console=ttyS0,115200
+}}
+menuentry 'UEFI Firmware Settings' {{
+\tfwsetup
+}}
+"""
+
+
+class Stubs:
+    """Programs in front of PATH that do what a test says, and note how they were called."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+
+    def add(self, name: str, script: str = "") -> None:
+        path = self._folder / name
+        path.write_text(f'#!/bin/sh\necho "{name} $*" >> {self._folder}/calls\n{script}\n')
+        path.chmod(0o755)
+
+    @property
+    def calls(self) -> list[str]:
+        log = self._folder / "calls"
+        return log.read_text().splitlines() if log.exists() else []
+
+
+class FakeMachine:
+    """A Debian machine below `root`; by default nothing is set up and no memory is reserved."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("proc/cmdline", COMMAND_LINE + "\n")
+        self.write("proc/uptime", "5.50 1.00\n")
+        self.write("proc/meminfo", "MemTotal:  155144 kB\nMemFree: 130000 kB\nMemAvailable: 120816 kB\n")
+        self.write("proc/sys/kernel/osrelease", RELEASE + "\n")
+        self.write("proc/sys/kernel/random/boot_id", "boot-1\n")
+        for name in SYSCTLS:
+            self.write(f"proc/sys/{name.replace('.', '/')}", "0\n")
+        self.write("sys/kernel/kexec_crash_size", "0\n")
+        self.write("sys/kernel/kexec_crash_loaded", "0\n")
+        self.write("etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=quiet\n")
+        self.write("etc/initramfs-tools/initramfs.conf", "MODULES=most\n")
+        self.write("boot/grub/grub.cfg", GRUB_CFG)
+        self.write(f"boot/vmlinuz-{RELEASE}", "kernel")
+        self.write(f"lib/modules/{RELEASE}/modules.dep", "")
+        (root / "var").mkdir()
+
+    def write(self, name: str, text: str) -> None:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def read(self, name: str) -> str:
+        return (self.root / name).read_text()
+
+    def reserve(self, size: int = 192 << 20, parameter: str = "crashkernel=192M") -> None:
+        """As after a reboot through GRUB."""
+        self.write("proc/cmdline", f"{COMMAND_LINE} {parameter}\n")
+        self.write("boot/grub/grub.cfg", GRUB_CFG.replace("quiet", f"quiet {parameter}"))
+        self.write("sys/kernel/kexec_crash_size", f"{size}\n")
+
+    def facts(self, policy: Policy | None = None) -> Facts:
+        return look(policy or Policy(), self.root)

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kdumpd.apply.apply import apply_plan, load_last_good
+from kdumpd.capture.settings import Settings
+from kdumpd.errors import ApplyError, BusyError, NotArmedError, ToolError
+from kdumpd.files import lock
+from kdumpd.plan.make import make_plan
+from kdumpd.policy.model import CapturePolicy, Policy
+from tests.unit.fakes import FakeMachine, Stubs
+
+
+def apply(machine: FakeMachine, policy: Policy | None = None) -> list[str]:
+    policy = policy or Policy()
+    facts = machine.facts(policy)
+    told: list[str] = []
+    apply_plan(make_plan(policy, facts), facts, machine.root, told.append)
+    return told
+
+
+def etc(machine: FakeMachine) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in (machine.root / "etc").rglob("*") if path.is_file()}
+
+
+def test_after_an_apply_there_is_nothing_left_to_do(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine)
+    machine.write("boot/grub/grub.cfg", "linux /vmlinuz root=UUID=1 crashkernel=192M\n")
+    calls = stubs.calls
+
+    assert make_plan(Policy(), machine.facts()).is_empty
+    assert apply(machine) == []
+    assert stubs.calls == calls
+
+
+def test_an_apply_tells_every_step_and_does_it(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    told = apply(machine)
+
+    assert told[0] == "create /etc/default/grub.d/kdumpd.cfg"
+    assert 'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=192M"\n' in machine.read(
+        "etc/default/grub.d/kdumpd.cfg"
+    )
+    assert machine.read("proc/sys/kernel/panic") == "30\n"
+    assert (machine.root / "var/crash").is_dir()
+    assert Settings.from_json(machine.read("var/lib/kdumpd/capture.json")) == Settings()
+    assert [call.split()[0] for call in stubs.calls] == ["update-grub", "mkinitramfs", "kexec"]
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
+
+
+def test_the_shell_reads_the_kdump_tools_file_as_it_was_meant(machine: FakeMachine) -> None:
+    apply(machine, Policy(capture=CapturePolicy(stores=("/srv/crash",))))
+    script = f'. {machine.root}/etc/default/kdump-tools; printf "%s\\n" "$USE_KDUMP" "$KDUMP_COREDIR" "$KDUMP_CMDLINE_APPEND"'
+    use, store, append = subprocess.run(["sh", "-euc", script], check=True, capture_output=True, text=True).stdout.splitlines()
+
+    assert (use, store) == ("0", "/srv/crash")
+    assert append.startswith("kdumpd.capture systemd.unit=kdumpd-capture.target nr_cpus=1 ")
+
+
+def test_a_boot_loader_that_fails_puts_every_file_back(machine: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("update-grub", "echo cannot find a device >&2; exit 1")
+    before = etc(machine)
+
+    with pytest.raises(ApplyError) as caught:
+        apply(machine)
+
+    assert str(caught.value) == (
+        "the boot loader could not be updated; every file was put back\n"
+        "`update-grub` failed with exit code 1\n    cannot find a device"
+    )
+    assert etc(machine) == before
+    assert make_plan(Policy(), machine.facts()).steps
+
+
+def test_a_changed_policy_replaces_our_own_files(machine: FakeMachine) -> None:
+    apply(machine)
+    apply(machine, Policy(crashkernel=256 << 20))
+
+    assert "crashkernel=256M" in machine.read("etc/default/grub.d/kdumpd.cfg")
+
+
+def test_a_file_that_a_person_edited_stops_the_apply_before_anything_is_written(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.write("etc/default/kdump-tools", "USE_KDUMP=1\n")
+    before = etc(machine)
+
+    with pytest.raises(ApplyError) as caught:
+        apply(machine)
+
+    text = str(caught.value)
+    assert text.startswith("/etc/default/kdump-tools was changed by somebody else than kdumpd, nothing was applied")
+    assert "\n-USE_KDUMP=1\n" in text
+    assert text.endswith("hint: put what you need into /etc/kdumpd.yaml, move that file away, then: kdumpd apply")
+    assert etc(machine) == before
+    assert stubs.calls == []
+
+
+def test_an_image_that_can_not_be_built_leaves_the_older_one(machine: FakeMachine, stubs: Stubs) -> None:
+    apply(machine)
+    images = list((machine.root / "var/lib/kdumpd/images").iterdir())
+    machine.write("etc/initramfs-tools/modules", "new\n")
+    stubs.add("mkinitramfs", 'echo half > "$4"; echo no space left >&2; exit 1')
+
+    with pytest.raises(ToolError, match="no space left"):
+        apply(machine)
+
+    assert list((machine.root / "var/lib/kdumpd/images").iterdir()) == images
+
+
+def test_an_empty_image_is_not_taken(machine: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("mkinitramfs", ': > "$4"')
+
+    with pytest.raises(ToolError, match=r"mkinitramfs ended well but .* is empty"):
+        apply(machine)
+
+    assert list((machine.root / "var/lib/kdumpd/images").iterdir()) == []
+
+
+def test_kexec_tries_the_file_syscall_first_and_the_other_one_then(machine: FakeMachine, stubs: Stubs) -> None:
+    loaded = machine.root / "sys/kernel/kexec_crash_loaded"
+    stubs.add("kexec", f'case "$*" in -s*) exit 1;; *) echo 1 > {loaded};; esac')
+    machine.reserve()
+    apply(machine)
+
+    assert [call.split()[1] for call in stubs.calls if call.startswith("kexec")] == ["-s", "-c"]
+
+
+def test_a_kexec_that_lies_is_found_out(machine: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("kexec")
+    machine.reserve()
+
+    with pytest.raises(NotArmedError, match="the kernel says that nothing is loaded"):
+        apply(machine)
+
+
+def test_when_the_new_dump_kernel_fails_the_last_good_one_is_loaded_again(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine)
+    last_loaded = machine.read("var/lib/kdumpd/last-loaded.json")
+    old = json.loads(last_loaded)["initrd"]
+    machine.write("etc/initramfs-tools/modules", "new\n")
+    loaded = machine.root / "sys/kernel/kexec_crash_loaded"
+    # As in the kernel: a load that fails has freed the old image already.
+    stubs.add("kexec", f'case "$*" in *{old}*) echo 1 > {loaded};; *) echo 0 > {loaded}; echo key rejected >&2; exit 1;; esac')
+
+    with pytest.raises(NotArmedError) as caught:
+        apply(machine)
+
+    assert str(caught.value).startswith("the new dump kernel could not be loaded, the last good one is in its place\n")
+    assert "key rejected" in str(caught.value)
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
+    assert machine.read("var/lib/kdumpd/last-loaded.json") == last_loaded
+
+
+def test_the_image_before_the_last_is_removed(machine: FakeMachine) -> None:
+    machine.reserve()
+    for number in range(3):
+        machine.write("etc/initramfs-tools/modules", f"{number}\n")
+        apply(machine)
+
+    assert len(list((machine.root / "var/lib/kdumpd/images").iterdir())) == 2
+
+
+def test_the_last_good_dump_kernel_is_loaded_without_a_policy(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine)
+    machine.write("sys/kernel/kexec_crash_loaded", "0\n")
+    machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
+
+    load_last_good(machine.facts(), machine.root, lambda text: None)
+
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
+    assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))["boot_id"] == "boot-2"
+
+
+def test_a_machine_that_was_never_armed_has_no_last_good_dump_kernel(machine: FakeMachine) -> None:
+    machine.reserve()
+
+    with pytest.raises(NotArmedError, match="no dump kernel was ever loaded on this machine"):
+        load_last_good(machine.facts(), machine.root, lambda text: None)
+
+
+def test_two_at_once_are_told_apart(tmp_path: Path) -> None:
+    with (
+        lock(tmp_path),
+        pytest.raises(BusyError, match="another kdumpd has been changing this machine"),
+        lock(tmp_path, patience=0.2),
+    ):
+        pass

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+import ast
+import json
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from kdumpd.capture import main as capture_main
+from kdumpd.capture.main import Capture, is_dump_kernel, new_crash_folder
+from kdumpd.capture.settings import FinalAction, Settings
+from kdumpd.capture.status import Memory, Status, Step
+from tests.unit.fakes import FakeMachine, Stubs
+
+PACKAGE = Path(capture_main.__file__).parent
+# makedumpfile --dump-dmesg VMCORE LOG
+MAKEDUMPFILE = 'echo "[    1.000000] the log" > "$3"'
+
+
+@pytest.fixture
+def dump_kernel(machine: FakeMachine, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMachine:
+    """A machine that has crashed, seen from its dump kernel."""
+    stubs.add("makedumpfile", MAKEDUMPFILE)
+    monkeypatch.setattr("kdumpd.capture.dmesg.SEARCH_PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    machine.write("proc/vmcore", "")
+    machine.write("var/lib/kdumpd/capture.json", Settings().to_json())
+    return machine
+
+
+def capture(machine: FakeMachine) -> list[FinalAction]:
+    """Runs a capture and tells how it would have ended the machine."""
+    ended: list[FinalAction] = []
+    Capture(machine.root, ended.append).run()
+    return ended
+
+
+def only_folder(machine: FakeMachine, store: str = "var/crash") -> Path:
+    (folder,) = (machine.root / store).iterdir()
+    return folder
+
+
+def test_the_log_is_saved_for_root_only_and_the_machine_powers_off(dump_kernel: FakeMachine) -> None:
+    assert capture(dump_kernel) == [FinalAction.POWEROFF]
+
+    folder = only_folder(dump_kernel)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {"dmesg.txt": 0o600, "status.json": 0o600}
+    assert (folder / "dmesg.txt").read_text() == "[    1.000000] the log\n"
+
+
+def test_the_status_tells_each_step_the_time_and_the_memory(dump_kernel: FakeMachine) -> None:
+    capture(dump_kernel)
+    status = Status.from_json((only_folder(dump_kernel) / "status.json").read_text())
+
+    assert status.dmesg_saved
+    assert [(step.name, step.ok, step.bytes) for step in status.steps] == [("dmesg", True, 23), ("pstore", True, 0)]
+    assert status.store == "/var/crash"
+    assert status.memory_kib == Memory(total=155144, peak_used=155144 - 120816, lowest_available=120816)
+    assert status.uptime == 5.5
+    assert status.final_action == "poweroff"
+
+
+def test_pstore_records_are_copied_and_left_where_they_are(dump_kernel: FakeMachine) -> None:
+    dump_kernel.write("sys/fs/pstore/dmesg-efi-1", "record\n")
+    capture(dump_kernel)
+
+    copy = only_folder(dump_kernel) / "pstore/dmesg-efi-1"
+    assert copy.read_text() == "record\n"
+    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
+    assert dump_kernel.read("sys/fs/pstore/dmesg-efi-1") == "record\n"
+
+
+def test_without_a_vmcore_it_says_so_and_takes_the_failure_action(dump_kernel: FakeMachine, said: Callable[[], str]) -> None:
+    (dump_kernel.root / "proc/vmcore").unlink()
+
+    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    assert "kdumpd: /proc/vmcore is missing: nothing of the crashed kernel can be saved\n" in said()
+
+
+def test_the_next_store_is_tried_when_the_first_fails(dump_kernel: FakeMachine) -> None:
+    dump_kernel.write("first", "a file")
+    dump_kernel.write("var/lib/kdumpd/capture.json", Settings(stores=("/first", "/second")).to_json())
+
+    assert capture(dump_kernel) == [FinalAction.POWEROFF]
+    status = Status.from_json((only_folder(dump_kernel, "second") / "status.json").read_text())
+    assert [(step.name, step.ok, step.detail) for step in status.steps][:2] == [
+        ("dmesg", False, "/first: File exists"),
+        ("dmesg", True, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("script", "detail"),
+    [
+        ("echo no memory >&2; exit 1", "makedumpfile failed with 1: no memory"),
+        ('echo half > "$3"; kill -9 $$', "makedumpfile failed with -9: "),
+        (': > "$3"', "makedumpfile ended well but wrote an empty log"),
+    ],
+)
+def test_a_makedumpfile_that_fails_is_put_on_record(dump_kernel: FakeMachine, stubs: Stubs, script: str, detail: str) -> None:
+    stubs.add("makedumpfile", script)
+
+    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    folder = only_folder(dump_kernel)
+    assert not (folder / "dmesg.txt").exists()
+    assert json.loads((folder / "status.json").read_text())["steps"][0]["detail"] == detail
+
+
+def test_a_makedumpfile_that_is_not_there_is_put_on_record(dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdumpd.capture.dmesg.SEARCH_PATH", "/nowhere")
+
+    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    status = json.loads((only_folder(dump_kernel) / "status.json").read_text())
+    assert status["steps"][0]["detail"] == "cannot run makedumpfile: No such file or directory"
+
+
+def test_a_makedumpfile_that_hangs_is_killed(dump_kernel: FakeMachine, stubs: Stubs, monkeypatch: pytest.MonkeyPatch) -> None:
+    stubs.add("makedumpfile", "sleep 100")
+    monkeypatch.setattr(capture_main, "DMESG_TIMEOUT", 0.3)
+
+    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    status = json.loads((only_folder(dump_kernel) / "status.json").read_text())
+    assert status["steps"][0]["detail"] == "makedumpfile was still running after 0 s"
+
+
+def test_the_deadline_ends_the_machine_while_a_step_hangs_and_only_once(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", "sleep 2; exit 1")
+    dump_kernel.write("var/lib/kdumpd/capture.json", Settings(deadline=1).to_json())
+    began = time.monotonic()
+    ended: list[float] = []
+    Capture(dump_kernel.root, lambda action: ended.append(time.monotonic() - began)).run()
+
+    assert len(ended) == 1
+    assert ended[0] < 2
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"stores": 1}', '{"version": 1}'])
+def test_without_its_settings_it_saves_to_the_default_store(
+    dump_kernel: FakeMachine, said: Callable[[], str], text: str | None
+) -> None:
+    if text is None:
+        (dump_kernel.root / "var/lib/kdumpd/capture.json").unlink()
+    else:
+        dump_kernel.write("var/lib/kdumpd/capture.json", text)
+
+    assert capture(dump_kernel) == [FinalAction.POWEROFF]
+    assert (only_folder(dump_kernel) / "dmesg.txt").exists()
+    assert "cannot read /var/lib/kdumpd/capture.json, using the defaults" in said()
+
+
+def test_a_defect_in_the_capture_still_ends_the_machine(
+    dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch, said: Callable[[], str]
+) -> None:
+    def broken(*arguments: object, **options: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(capture_main, "save_dmesg", broken)
+
+    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    assert "ZeroDivisionError" in said()
+
+
+def test_a_defect_after_the_log_is_safe_does_not_make_it_a_failure(
+    dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(capture_main, "copy_pstore", broken)
+
+    assert capture(dump_kernel) == [FinalAction.POWEROFF]
+    assert Status.from_json((only_folder(dump_kernel) / "status.json").read_text()).dmesg_saved
+
+
+def test_two_crashes_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 11, 22, 3, 4, 5, 6, 326, 0)))
+
+    assert [new_crash_folder(tmp_path).name for _ in range(3)] == [
+        "2026-11-22T03-04-05Z",
+        "2026-11-22T03-04-05Z-1",
+        "2026-11-22T03-04-05Z-2",
+    ]
+
+
+def test_only_the_marker_makes_a_dump_kernel(machine: FakeMachine) -> None:
+    assert not is_dump_kernel(machine.root)
+    machine.write("proc/cmdline", "root=/dev/vda2 kdumpd.capture rw\n")
+    assert is_dump_kernel(machine.root)
+
+
+def test_settings_and_status_survive_the_way_between_the_kernels() -> None:
+    settings = Settings(stores=("/a", "/b"), deadline=77, then=FinalAction.HALT, on_failure=FinalAction.POWEROFF)
+    status = Status(
+        started="now", kernel="6.1", steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=3)], memory_kib=Memory(total=5)
+    )
+
+    assert Settings.from_json(settings.to_json()) == settings
+    assert Status.from_json(status.to_json()) == status
+
+
+def test_the_capture_runs_from_a_folder_that_holds_nothing_else(tmp_path: Path) -> None:
+    shutil.copytree(PACKAGE, tmp_path / "capture", ignore=shutil.ignore_patterns("__pycache__"))
+    refused = subprocess.run(
+        [sys.executable, "-I", "-S", str(tmp_path / "capture")], capture_output=True, text=True, cwd="/", check=False
+    )
+
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("kdumpd: this is not a dump kernel")
+
+
+@pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=str)
+def test_the_capture_imports_the_standard_library_and_itself_only(module: Path) -> None:
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            assert all(alias.name.split(".")[0] in sys.stdlib_module_names for alias in node.names)
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 1 or (node.module or "").split(".")[0] in sys.stdlib_module_names

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kdumpd import __version__
+from kdumpd.cli.main import main
+from tests.unit.fakes import FakeMachine
+
+COMMANDS = ["status", "plan", "apply", "arm", "disarm", "crashes", "crashes list", "capture", "daemon"]
+
+
+@pytest.fixture
+def policy_file(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A valid policy; commands look at the fake machine instead of this one."""
+    for module in ("plan", "apply", "arm", "disarm", "crashes", "status"):
+        monkeypatch.setattr(f"kdumpd.cli.{module}.ROOT", machine.root)
+    machine.write("etc/kdumpd.yaml", "crashkernel: 192M\n")
+    return machine.root / "etc/kdumpd.yaml"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert f"usage: kdumpd {command}" in text
+    assert len(text) > 250
+
+
+def test_the_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+
+    text = capsys.readouterr().out
+    assert all(f"\n    {command} " in text for command in COMMANDS if " " not in command)
+    assert "3  not armed" in text
+
+
+def test_a_wrong_word_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["stauts"])
+
+    assert ended.value.code == 2
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+
+    assert capsys.readouterr().out == f"kdumpd {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["status", "plan", "apply", "arm", "crashes list"])
+def test_a_broken_policy_exits_with_1_and_changes_nothing(
+    command: str, policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy_file.write_text("crashkernel: 192M\ncrashkernl: 1\n")
+    before = {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")}
+
+    assert main([*command.split(), "--policy", str(policy_file)]) == 1
+    assert capsys.readouterr().err == (
+        f'{policy_file}:2:1: unknown key "crashkernl"\n    crashkernl: 1\n    ^\nhint: did you mean "crashkernel"?\n'
+    )
+    assert {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")} == before
+
+
+def test_a_missing_policy_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--policy", str(tmp_path / "none.yaml")]) == 1
+    assert f"{tmp_path}/none.yaml:1:1: cannot read the policy: no such file or directory\n" in capsys.readouterr().err
+
+
+def test_plan_exits_with_2_when_something_would_change_and_with_0_when_not(policy_file: Path, machine: FakeMachine) -> None:
+    assert main(["plan", "--policy", str(policy_file)]) == 2
+    machine.reserve()
+    main(["apply", "--policy", str(policy_file)])
+    assert main(["plan", "--policy", str(policy_file)]) == 0
+
+
+def test_plan_speaks_json(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["plan", "--json", "--policy", str(policy_file)])
+
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["steps"][0]["kind"] == "WriteFile"
+    assert plan["steps"][0]["summary"] == "create /etc/default/grub.d/kdumpd.cfg"
+
+
+def test_status_exits_with_3_while_not_armed(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", "--policy", str(policy_file)]) == 3
+    assert capsys.readouterr().out.startswith("NOT ARMED: a crash now would leave nothing\n")
+
+
+def test_status_is_one_screen(policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine.reserve()
+    main(["apply", "--policy", str(policy_file)])
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", "[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n")
+    capsys.readouterr()
+
+    assert main(["status", "--policy", str(policy_file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "ARMED: a crash now would be saved to /var/crash, then this machine would power off"
+    assert lines[1:4] == [
+        f"  policy        crashkernel=192M  ({policy_file})",
+        "  command line  crashkernel=192M",
+        "  reserved      192M",
+    ]
+    assert lines[6] == "  last crash    2026-11-22T03:04:05Z  Kernel panic - not syncing: sysrq triggered crash"
+    assert len(lines) == 7
+
+
+def test_status_speaks_json(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["status", "--json", "--policy", str(policy_file)])
+
+    status = json.loads(capsys.readouterr().out)
+    assert status["armed"] is False
+    assert status["crashkernel"] == {"policy": 192 << 20, "command_line": [], "reserved": 0}
+    assert status["problems"][0]["way_out"] == "kdumpd apply, then reboot"
+
+
+def test_arm_says_why_it_can_not(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["arm", "--policy", str(policy_file)]) == 3
+    assert capsys.readouterr().err == "kdumpd: the command line has no crashkernel=\nhint: kdumpd apply, then reboot\n"
+
+
+def test_disarm_of_an_unarmed_machine_is_no_error(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["disarm"]) == 0
+    assert capsys.readouterr().out == "nothing is loaded: this machine was not armed\n"
+
+
+def test_no_crashes_is_said_in_words(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crashes", "list", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out == "no crashes in /var/crash\n"
+
+
+def test_capture_refuses_a_living_machine(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capture"]) == 1
+    assert capsys.readouterr().err.startswith("kdumpd: this is not a dump kernel")
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m kdumpd status --json --policy {tmp_path}/policy.yaml | true"
+    (tmp_path / "policy.yaml").touch()
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
+
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+import pytest
+
+from kdumpd.plan.command_line import ADDITIONS, REMOVALS, dump_command_line, tokenize, values
+
+
+def test_tokens_end_at_blanks_outside_of_quotes_and_keep_their_quotes() -> None:
+    assert tokenize('  ro dyndbg="file a.c +p"  "x y=1" z\t') == ("ro", 'dyndbg="file a.c +p"', '"x y=1"', "z")
+
+
+def test_a_parameter_may_be_there_several_times_and_be_spelt_with_dashes() -> None:
+    line = "crashkernel=64M quiet crashkernel=192M log-buf-len=1M"
+
+    assert values(line, "crashkernel") == ("64M", "192M")
+    assert values(line, "log_buf_len") == ("1M",)
+    assert values(line, "crash") == ()
+
+
+def test_the_dump_kernel_inherits_what_it_needs_to_find_its_root() -> None:
+    line = dump_command_line("BOOT_IMAGE=/vmlinuz root=UUID=1 ro rd.lvm.lv=vg/root console=ttyS0,115200 crashkernel=192M quiet")
+
+    assert line.startswith("root=UUID=1 rd.lvm.lv=vg/root console=ttyS0,115200 kdumpd.capture ")
+    assert "systemd.unit=kdumpd-capture.target" in line.split()
+
+
+@pytest.mark.parametrize("name", [name for removal in REMOVALS for name in removal.names])
+def test_what_hurts_a_dump_kernel_is_removed_in_every_place_and_spelling(name: str) -> None:
+    added = {addition.parameter for addition in ADDITIONS}
+    line = dump_command_line(f"{name}=1 a {name.replace('_', '-')} b=2 {name}=3")
+
+    assert [token for token in tokenize(line) if token not in added] == ["a", "b=2"]
+
+
+def test_quoted_parameters_survive() -> None:
+    assert dump_command_line('dyndbg="file a.c +p; module b +p" ro').startswith('dyndbg="file a.c +p; module b +p" kdumpd.capture')
+
+
+def test_what_is_meant_for_init_is_not_handed_on() -> None:
+    assert "rescue.target" not in dump_command_line("root=/dev/vda2 -- rescue.target")
+
+
+def test_every_change_has_its_reason() -> None:
+    assert all(removal.reason for removal in REMOVALS)
+    assert all(addition.reason for addition in ADDITIONS)

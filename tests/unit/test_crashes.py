@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+from pathlib import Path
+
+import pytest
+
+from kdumpd.capture.status import Memory, Status, Step
+from kdumpd.crashes.archive import list_crashes
+from kdumpd.crashes.headline import find_headline
+
+LOGS = Path(__file__).parents[1] / "data/dmesg"
+OOPS = "[    4.2] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
+STATUS = Status(started="2026-11-22T03:04:05Z", kernel="6.1", steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=9)])
+
+
+@pytest.mark.parametrize(
+    ("name", "headline"),
+    [
+        (
+            "x86_64-6.1.192-kdump-null.txt",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008, in kc_null() of module kcrash",
+        ),
+        (
+            "x86_64-6.12.117-kdump-null.txt",
+            "BUG: kernel NULL pointer dereference, address: 0000000000000008, in kc_null() of module kcrash",
+        ),
+        ("x86_64-6.1.192-kdump-sysrq.txt", "Kernel panic - not syncing: sysrq triggered crash"),
+    ],
+)
+def test_a_real_log_gets_its_headline(name: str, headline: str) -> None:
+    with (LOGS / name).open(errors="replace") as lines:
+        assert find_headline(lines) == headline
+
+
+def test_the_first_fault_counts_not_the_panic_that_follows_it() -> None:
+    lines = [OOPS, "[    4.3] Kernel panic - not syncing: Fatal exception\n"]
+
+    assert find_headline(lines) == "BUG: kernel NULL pointer dereference, address: 0000000000000008"
+
+
+def test_a_log_without_a_fault_has_no_headline() -> None:
+    assert find_headline(["[    0.0] Linux version 6.1\n", "not a log line\n", ""]) is None
+
+
+def crash(store: Path, name: str, log: str | None = OOPS, status: Status | None = STATUS) -> Path:
+    folder = store / name
+    folder.mkdir(parents=True)
+    if log is not None:
+        (folder / "dmesg.txt").write_text(log)
+    if status is not None:
+        (folder / "status.json").write_text(status.to_json())
+    return folder
+
+
+def test_crashes_of_all_stores_are_listed_the_oldest_first(tmp_path: Path) -> None:
+    crash(tmp_path / "a", "2026-11-22T03-04-05Z")
+    crash(tmp_path / "b", "2026-11-21T03-04-05Z-1")
+
+    found = list_crashes(tmp_path, ["/a", "/b", "/missing"])
+    assert [item.time for item in found] == ["2026-11-21T03:04:05Z", "2026-11-22T03:04:05Z"]
+
+
+def test_what_kdumpd_did_not_make_is_not_a_crash(tmp_path: Path) -> None:
+    for name in ("202611220304", "linux-image", "2026-11-22T03-04-05Z.old"):
+        (tmp_path / "store" / name).mkdir(parents=True)
+    (tmp_path / "store/2026-11-22T03-04-05Z").write_text("a file")
+
+    assert list_crashes(tmp_path, ["/store"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("log", "status", "verdict"),
+    [
+        (OOPS, None, "BUG: kernel NULL pointer dereference, address: 0000000000000008"),
+        ("[    0.0] all is well\n", STATUS, "the log was saved, but says nothing of a fault"),
+        (
+            None,
+            Status(started="", kernel="", steps=[Step(name="dmesg", ok=False, seconds=1, detail="makedumpfile failed with 1: no")]),
+            "no log was saved: makedumpfile failed with 1: no",
+        ),
+        (None, None, "no log was saved: the capture did not get that far"),
+    ],
+)
+def test_a_crash_is_told_in_one_line(tmp_path: Path, log: str | None, status: Status | None, verdict: str) -> None:
+    crash(tmp_path, "2026-11-22T03-04-05Z", log, status)
+    (found,) = list_crashes(tmp_path, ["/"])
+
+    assert found.verdict == verdict
+
+
+def test_a_broken_status_file_does_not_hide_the_log(tmp_path: Path) -> None:
+    folder = crash(tmp_path, "2026-11-22T03-04-05Z")
+    (folder / "status.json").write_text('{"version": 1, "memory_kib": 7}')
+
+    (found,) = list_crashes(tmp_path, ["/"])
+    assert found.headline is not None
+    assert found.status is None
+
+
+def test_json_has_what_a_program_needs(tmp_path: Path) -> None:
+    status = Status(started="now", kernel="6.1", seconds=0.4, memory_kib=Memory(total=150000, peak_used=30000))
+    folder = crash(tmp_path, "2026-11-22T03-04-05Z", status=status)
+    (found,) = list_crashes(tmp_path, ["/"])
+
+    assert found.to_json() == {
+        "folder": str(folder),
+        "time": "2026-11-22T03:04:05Z",
+        "readable": True,
+        "log": str(folder / "dmesg.txt"),
+        "headline": "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+        "capture_seconds": 0.4,
+        "peak_memory_kib": 30000,
+    }

@@ -1,0 +1,20 @@
+#!/bin/sh
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# verify-units.sh PACKAGE.deb: lets systemd judge the units as they are installed, beside the units of this system.
+set -eu
+
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+dpkg-deb --extract "$1" "$root"
+cp -rn /lib/systemd/system/. "$root/lib/systemd/system/"
+mkdir -p "$root/usr/bin" "$root/bin"
+cp /usr/bin/python3 "$root/usr/bin/"
+cp /bin/kill "$root/bin/"
+
+# It exits with 0 after most of its complaints, so any word is a failure.
+complaints=$(systemd-analyze verify --man=no --recursive-errors=no --root="$root" \
+	kdumpd.service kdumpd-capture.service kdumpd-capture.target 2>&1) || complaints="$complaints (exit $?)"
+if [ -n "$complaints" ]; then
+	echo "$complaints" >&2
+	exit 1
+fi
