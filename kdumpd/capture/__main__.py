@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`python3 -I -S …/kdumpd/capture`: no site-packages, no PYTHON* variables, nothing that a broken machine could bend."""
+"""`python3 -I -S -B …/kdumpd/capture`: what the dump kernel runs, without the rest of kdumpd."""
 
 import importlib
 import sys

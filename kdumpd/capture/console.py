@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Tells a person in front of the machine what is happening."""
 
+import os
 import sys
 
 KMSG = "/dev/kmsg"
@@ -12,7 +13,11 @@ def say(text: str) -> None:
     """One line per line of text on all consoles of the kernel, not just on the last one, which is /dev/console."""
     for line in text.splitlines():
         try:
-            with open(KMSG, "a") as kmsg:
-                kmsg.write(f"{LEVEL}kdumpd: {line}\n")
+            # Not open(): Python's append mode seeks first, which this device refuses. One write() is one message.
+            kmsg = os.open(KMSG, os.O_WRONLY | os.O_APPEND)
+            try:
+                os.write(kmsg, f"{LEVEL}kdumpd: {line}\n".encode())
+            finally:
+                os.close(kmsg)
         except OSError:
             print(f"kdumpd: {line}", file=sys.stderr, flush=True)

@@ -4,13 +4,13 @@
 import argparse
 import json
 
-from kdumpd.apply.look import ROOT, read_policy
-from kdumpd.crashes.archive import list_crashes
+from kdumpd.apply.look import ROOT
+from kdumpd.crashes.archive import capture_stores, list_crashes
 from kdumpd.errors import ExitCode
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    stores = read_policy(arguments.policy).capture.stores
+    stores = capture_stores(ROOT)
     crashes = list_crashes(ROOT, stores)
     if arguments.json:
         print(json.dumps([crash.to_json() for crash in crashes], indent=2))

@@ -65,14 +65,13 @@ def make_parser() -> argparse.ArgumentParser:
         "crashes",
         "what was captured",
         """\
-        Works on the crashes that were saved: the folders in the stores of the policy, one for each crash, named by its
+        Works on the crashes that were saved: the folders in the stores, one for each crash, named by its
         time (UTC). Each holds dmesg.txt, the log of the kernel that died, and status.json, the story of its capture.""",
     )
     actions = crashes.add_subparsers(dest="action", metavar="ACTION", required=True)
     crashes_list = _command(actions, "list", "every crash, the oldest first, a line each", """\
-        Prints when each crash was, why the kernel died, and where its log is. Crash folders are readable for root
-        only.""")  # fmt: skip
-    _add_policy(crashes_list)
+        Prints when each crash was, why the kernel died, and where its log is; or, for a capture that failed, why there is
+        no log. Crash folders are readable for root only.""")  # fmt: skip
     _add_json(crashes_list)
 
     _command(commands, "capture", "save the crashed kernel's log and end the machine (dump kernel only)", """\

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kdumpd.apply.look import ROOT, look, read_policy
 from kdumpd.capture.settings import FinalAction
-from kdumpd.crashes.archive import Crash, list_crashes
+from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
 from kdumpd.errors import ExitCode
 from kdumpd.host.facts import Facts
 from kdumpd.plan.command_line import values
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     facts = look(policy, ROOT)
     readiness = judge(policy, facts)
-    crashes = list_crashes(ROOT, policy.capture.stores)
+    crashes = list_crashes(ROOT, capture_stores(ROOT))
     if arguments.json:
         print(json.dumps(_json(policy, facts, readiness, crashes), indent=2))
     else:
@@ -33,7 +33,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _screen(source: str, policy: Policy, facts: Facts, readiness: Readiness, crashes: tuple[Crash, ...]) -> Iterator[str]:
     if readiness.armed:
         first, afterwards = policy.capture.stores[0], AFTERWARDS[policy.capture.then]
-        yield f"ARMED: a crash now would be saved to {first}, then this machine would {afterwards}"
+        but = ", but with problems (below)" if readiness.troubles else ""
+        yield f"ARMED{but}: a crash now would be saved to {first}, then this machine would {afterwards}"
     elif readiness.armed is None:
         yield "UNKNOWN: this kernel does not tell whether a dump kernel is loaded"
     else:

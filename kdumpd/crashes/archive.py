@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from kdumpd.capture import dmesg, status
+from kdumpd.capture.settings import Settings
 from kdumpd.capture.status import Status
 from kdumpd.crashes.headline import find_headline
+from kdumpd.files import read_text
+from kdumpd.host import layout
 
 # What capture.main.new_crash_folder() makes: nothing else in a store is ours.
 FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(-\d+)?")
@@ -48,6 +51,14 @@ class Crash:
             "capture_seconds": self.status.seconds if self.status else None,
             "peak_memory_kib": self.status.memory_kib.peak_used if self.status else None,
         }
+
+
+def capture_stores(root: Path) -> tuple[str, ...]:
+    """Where the dump kernel saves: by capture.json, not by a policy that may be broken, or not be applied yet."""
+    try:
+        return Settings.from_json(read_text(root / layout.CAPTURE_SETTINGS) or "").stores
+    except ValueError:
+        return Settings().stores
 
 
 def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:

@@ -7,8 +7,7 @@ from pathlib import Path
 from kdumpd.apply.apply import apply_plan, load_last_good
 from kdumpd.apply.look import look, read_policy
 from kdumpd.capture.durable import write_file
-from kdumpd.capture.settings import Settings
-from kdumpd.crashes.archive import list_crashes
+from kdumpd.crashes.archive import capture_stores, list_crashes
 from kdumpd.daemon.journal import Priority, log
 from kdumpd.errors import KdumpdError
 from kdumpd.files import lock, read_text
@@ -54,9 +53,7 @@ def _arm_anyway(root: Path, policy: Policy) -> None:
 def report_crashes(root: Path) -> None:
     """Tells the journal of every crash that it was not told of before."""
     reported = _reported(root)
-    # The stores of the capture, not those of a policy that may have changed since.
-    stores = _capture_stores(root)
-    new = [crash for crash in list_crashes(root, stores) if str(crash.folder) not in reported]
+    new = [crash for crash in list_crashes(root, capture_stores(root)) if str(crash.folder) not in reported]
     for crash in new:
         log(Priority.CRITICAL, f"this machine crashed at {crash.time}: {crash.verdict}")
         log(Priority.NOTICE, f"the log is safe: {crash.log}" if crash.log else f"what is left: {crash.folder}")
@@ -71,10 +68,3 @@ def _reported(root: Path) -> set[str]:
         return set(json.loads(read_text(root / layout.REPORTED) or "[]"))
     except (ValueError, TypeError):
         return set()
-
-
-def _capture_stores(root: Path) -> tuple[str, ...]:
-    try:
-        return Settings.from_json(read_text(root / layout.CAPTURE_SETTINGS) or "").stores
-    except ValueError:
-        return Settings().stores

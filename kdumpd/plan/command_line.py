@@ -95,6 +95,11 @@ def values(command_line: str, name: str) -> tuple[str, ...]:
     )
 
 
+def crashkernel(command_line: str) -> str | None:
+    """The crashkernel= that counts: of several plain ones the kernel takes the last (kernel/crash_core.c)."""
+    return next(reversed(values(command_line, "crashkernel")), None)
+
+
 def dump_command_line(running: str, additions: Sequence[Addition] = ADDITIONS) -> str:
     """The command line for the dump kernel, without `elfcorehdr=`, which kexec adds."""
     dropped = {name.replace("-", "_") for removal in REMOVALS for name in removal.names}

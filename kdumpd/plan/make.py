@@ -5,12 +5,14 @@ from collections.abc import Iterator
 
 from kdumpd.errors import HostError
 from kdumpd.host import layout
-from kdumpd.host.facts import BootLoader, DumpSet, Facts
-from kdumpd.plan.command_line import dump_command_line, values
+from kdumpd.host.facts import BootLoader, DumpSet, Facts, Store
+from kdumpd.plan.command_line import crashkernel, dump_command_line
 from kdumpd.plan.render import render_files, sysctls
 from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, Plan, RunTool, SetSysctl, Step, WriteFile, fingerprint
 from kdumpd.policy.model import Policy
 from kdumpd.units import format_size
+
+STORE_ON_ROOT = "the dump kernel mounts only /; name a folder on it in capture.stores"
 
 
 def make_plan(policy: Policy, facts: Facts) -> Plan:
@@ -58,10 +60,12 @@ def wanted_dump_set(facts: Facts) -> DumpSet | None:
 def _check_stores(facts: Facts) -> None:
     for store in facts.stores:
         if store.mount_point != "/":
-            raise HostError(
-                f'the store "{store.path}" is on the file system that is mounted at {store.mount_point}',
-                hint="the dump kernel mounts only /; name a folder on it in capture.stores",
-            )
+            raise HostError(elsewhere(store), hint=STORE_ON_ROOT)
+
+
+def elsewhere(store: Store) -> str:
+    """The fact about a store that the dump kernel would not reach."""
+    return f'the store "{store.path}" is on the file system that is mounted at {store.mount_point}'
 
 
 def _file_steps(policy: Policy, facts: Facts) -> Iterator[WriteFile]:
@@ -85,9 +89,9 @@ def _boot_loader_steps(policy: Policy, facts: Facts, files: tuple[WriteFile, ...
 
 
 def boot_loader_carries(policy: Policy, facts: Facts) -> bool:
-    """Whether the next boot gets our crashkernel=, and no other, from at least one normal entry."""
+    """Whether at least one normal entry gives the next boot our crashkernel=."""
     normal = [entry for entry in facts.boot_entries or () if not entry.recovery]
-    return any(values(entry.command_line, "crashkernel") == (format_size(policy.crashkernel),) for entry in normal)
+    return any(crashkernel(entry.command_line) == format_size(policy.crashkernel) for entry in normal)
 
 
 def _sysctl_steps(policy: Policy, facts: Facts) -> Iterator[SetSysctl]:
@@ -99,7 +103,7 @@ def _sysctl_steps(policy: Policy, facts: Facts) -> Iterator[SetSysctl]:
 
 def _notes(policy: Policy, facts: Facts) -> Iterator[str]:
     wanted = f"crashkernel={format_size(policy.crashkernel)}"
-    if values(facts.command_line, "crashkernel") != (format_size(policy.crashkernel),):
+    if crashkernel(facts.command_line) != format_size(policy.crashkernel):
         if facts.boot_loader is BootLoader.NONE:
             yield f"no boot loader that kdumpd knows was found: add {wanted} to the kernel's command line yourself, then reboot"
         else:

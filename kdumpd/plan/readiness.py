@@ -7,8 +7,8 @@ from typing import Any
 
 from kdumpd.host import layout
 from kdumpd.host.facts import BootLoader, Facts
-from kdumpd.plan.command_line import values
-from kdumpd.plan.make import boot_loader_carries
+from kdumpd.plan.command_line import crashkernel
+from kdumpd.plan.make import STORE_ON_ROOT, boot_loader_carries, elsewhere
 from kdumpd.policy.model import Policy
 from kdumpd.units import MIB, approximate_size, format_size
 
@@ -51,6 +51,8 @@ def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     for tool in facts.missing_tools:
         yield Trouble(fact=f'the program "{tool}" is not installed', way_out=f"install the package that has {tool}")
     for store in facts.stores:
+        if store.mount_point != "/":
+            yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT)
         if store.free is not None and store.free < STORE_NEEDS:
             free, need = approximate_size(store.free), format_size(STORE_NEEDS)
             yield Trouble(
@@ -60,18 +62,18 @@ def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
 
 def _reservation(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     wanted = format_size(policy.crashkernel)
-    running = values(facts.command_line, "crashkernel")
+    running = crashkernel(facts.command_line)
     reserved = facts.kexec.reserved
     if reserved is None:
         yield Trouble(fact="this kernel does not tell of a crash reservation", way_out="run a kernel with CONFIG_KEXEC")
-    elif running == (wanted,) and reserved == 0:
+    elif running == wanted and reserved == 0:
         fact = f"the command line has crashkernel={wanted}, but the kernel could not reserve it"
         yield Trouble(fact=fact, way_out="see why: journalctl -k -b -g crashkernel; then ask for less in the policy")
-    elif running == (wanted,) and reserved < policy.crashkernel:
+    elif running == wanted and reserved < policy.crashkernel:
         fact = f"the kernel reserved {approximate_size(reserved)}, not the {wanted} that were asked for"
         yield Trouble(fact=fact, way_out="see why: journalctl -k -b -g crashkernel")
-    elif running != (wanted,):
-        has = f"the command line has crashkernel={running[-1]}, not {wanted}" if running else "the command line has no crashkernel="
+    elif running != wanted:
+        has = f"the command line has crashkernel={running}, not {wanted}" if running else "the command line has no crashkernel="
         yield Trouble(fact=has, way_out=_way_to_reserve(policy, facts))
 
 

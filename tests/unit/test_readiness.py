@@ -85,6 +85,21 @@ def test_a_missing_program_is_named(machine: FakeMachine) -> None:
     ]
 
 
+def test_a_store_that_the_dump_kernel_would_not_mount_is_named(machine: FakeMachine) -> None:
+    facts = armed(machine)
+    elsewhere = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], mount_point="/var"),))
+
+    assert [trouble.fact for trouble in troubles(elsewhere)] == [
+        'the store "/var/crash" is on the file system that is mounted at /var'
+    ]
+
+
+def test_of_several_crashkernel_parameters_the_last_counts(machine: FakeMachine) -> None:
+    machine.reserve(parameter="crashkernel=384M-:128M crashkernel=192M")
+
+    assert "crashkernel" not in " ".join(trouble.fact for trouble in troubles(machine.facts()))
+
+
 def test_a_full_store_is_named(machine: FakeMachine) -> None:
     facts = armed(machine)
     full = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], free=3 * MIB),))
