@@ -2,14 +2,12 @@
 """A virtual server that a test drives like a story: boot, run, panic, wait for the power to go off, read the disk."""
 
 import base64
-import contextlib
 import os
 import shutil
 import stat
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -59,7 +57,7 @@ class Guest:
         self.consoles: list[Path] = []
         logs.mkdir(parents=True, exist_ok=True)
         # Unix socket paths are limited to 107 bytes, which pytest's own folders exceed.
-        self._sockets = Path(tempfile.mkdtemp(prefix="kdumpd-vm-"))
+        self._scratch = Path(tempfile.mkdtemp(prefix="kdumpd-vm-"))
         self._process: subprocess.Popen[bytes] | None = None
         self._qmp: Channel | None = None
         self._agent: Channel | None = None
@@ -69,7 +67,7 @@ class Guest:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.kill()
-        shutil.rmtree(self._sockets, ignore_errors=True)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def boot(self) -> None:
         """Power on, through the firmware and GRUB, until the system is up and its agent answers."""
@@ -153,17 +151,23 @@ class Guest:
         if event["event"] != "RESET" or not event["data"].get("guest"):
             raise self.error(f"the guest did not reset itself: QEMU says {event['event']} {event['data']}")
 
+    def wait_console(self, text: str) -> None:
+        """Until the console of the current boot shows this text."""
+        end = time.monotonic() + self.deadlines.capture
+        while text not in self.console():
+            if time.monotonic() > end:
+                raise self.error(f"the console never showed {text!r}")
+            time.sleep(0.1)
+
     def read(self, path: str) -> str:
         """The text of a file: through the agent while the guest runs, off its disk when it is powered off."""
         if self._process is not None:
             return self.run(f"cat '{path}'").stdout
-        with self._root_file_system() as root:
-            return _debugfs(root, f'cat "{path}"')
+        return _debugfs(self._root_file_system(), f'cat "{path}"')
 
     def list_folder(self, path: str) -> dict[str, int]:
         """Name -> permission bits of what a folder holds on the disk of a guest that is powered off."""
-        with self._root_file_system() as root:
-            lines = _debugfs(root, f'ls -p "{path}"').split()
+        lines = _debugfs(self._root_file_system(), f'ls -p "{path}"').split()
         entries = [line.split("/") for line in lines if line.startswith("/")]
         return {name: stat.S_IMODE(int(mode, 8)) for _, _, mode, _, _, name, *_ in entries if name not in (".", "..")}
 
@@ -195,9 +199,10 @@ class Guest:
     def _start_qemu(self, phase: str, *extra: str) -> None:
         if self._process is not None:
             raise RuntimeError("the guest runs already")
-        qmp, agent = self._sockets / "qmp", self._sockets / "agent"
+        qmp, agent = self._scratch / "qmp", self._scratch / "agent"
         qmp.unlink(missing_ok=True)
         agent.unlink(missing_ok=True)
+        (self._scratch / "root.raw").unlink(missing_ok=True)
         self._process = subprocess.Popen(
             # The kernel kills QEMU when the test run dies, however that happens.
             ["setpriv", "--pdeathsig", "KILL", *self._qemu_argv(), *extra,
@@ -258,15 +263,14 @@ class Guest:
         backend = {"type": "file", "data": {"out": str(self._next_console(phase))}}
         self._control().command("chardev-change", {"id": "console", "backend": backend})
 
-    @contextlib.contextmanager
-    def _root_file_system(self) -> Iterator[Path]:
-        """A copy of the root file system with its journal replayed, as the next boot would find it."""
-        source = f"driver=raw,offset={ROOT_START},size={ROOT_SIZE},file.driver=qcow2,file.file.filename={self.disk}"
-        with tempfile.TemporaryDirectory(dir=self.disk.parent) as scratch:
-            root = Path(scratch) / "root.raw"
+    def _root_file_system(self) -> Path:
+        """A copy of the root file system with its journal replayed, as the next boot would find it; kept until then."""
+        root = self._scratch / "root.raw"
+        if not root.exists():
+            source = f"driver=raw,offset={ROOT_START},size={ROOT_SIZE},file.driver=qcow2,file.file.filename={self.disk}"
             subprocess.run(["qemu-img", "convert", "-O", "raw", "--image-opts", source, str(root)], check=True)
             subprocess.run(["e2fsck", "-p", "-E", "journal_only", str(root)], check=True, stdout=subprocess.DEVNULL)
-            yield root
+        return root
 
 
 def qemu_argv(disk: Path, firmware_variables: Path) -> list[str]:
@@ -279,7 +283,9 @@ def qemu_argv(disk: Path, firmware_variables: Path) -> list[str]:
         "-nodefaults", "-no-user-config", "-display", "none", "-action", "shutdown=pause",
         "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}",
         "-drive", f"if=pflash,format=qcow2,file={firmware_variables}",
-        "-drive", f"if=virtio,format=qcow2,cache=unsafe,file={disk}",
+        "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={disk}",
+        # Without a bootindex the firmware looks for the disk where its variables say it once was, else starts its shell.
+        "-device", "virtio-blk-pci,drive=disk,bootindex=0",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
 

@@ -61,9 +61,31 @@ def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
     assert verdict in journal
     assert f"the log is safe: {folder}/dmesg.txt" in journal
 
+    nobody = guest.run("setpriv --reuid=65534 --regid=65534 --clear-groups kdumpd status", check=False)
+    assert "(only root may look inside)" in nobody.stdout
+    assert nobody.stderr == ""
+
     guest.run("systemctl restart kdumpd")
     assert guest.run("journalctl --boot --unit kdumpd --output cat").stdout.count(verdict) == 1
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
+
+
+def test_pstore_records_are_saved_beside_the_log(guest: Guest) -> None:
+    # The dump kernel has no udev that would load the backend; its initrd loads what /etc/initramfs-tools/modules names.
+    guest.run("echo efi_pstore >> /etc/initramfs-tools/modules && kdumpd arm")
+    # Only then does the kernel write to pstore before it starts the dump kernel (kernel/panic.c).
+    guest.run("echo 1 > /sys/module/kernel/parameters/crash_kexec_post_notifiers")
+    guest.panic()
+    guest.wait_poweroff()
+
+    (name,) = guest.list_folder("/var/crash")
+    records = guest.list_folder(f"/var/crash/{name}/pstore")
+    assert records
+    assert set(records.values()) == {0o600}
+    assert all(record.startswith("dmesg-efi-") for record in records)
+    texts = [guest.read(f"/var/crash/{name}/pstore/{record}") for record in records]
+    assert any(text.startswith("Panic#1 Part1\n") for text in texts)
+    assert "sysrq triggered crash" in "".join(texts)
 
 
 def test_disarm_unloads_and_arm_loads_again(guest: Guest) -> None:
