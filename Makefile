@@ -15,20 +15,22 @@ CHECK_NEEDS := $(RUN_NEEDS) mypy python3-pytest python3-pytest-mock python3-venv
 DEB_NEEDS := debhelper dh-python dpkg-dev python3
 TEST_NEEDS := $(RUN_NEEDS) python3-pytest python3-pytest-mock
 VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
-MODULE_NEEDS := gcc kmod linux-headers-cloud-amd64 make
+# The guest's kernel is the newest that the archive has, and the test module is built for that one.
+KERNEL_RELEASE = $(shell apt-cache show linux-image-cloud-amd64 | sed -n 's/^Depends: linux-image-\([^ ]*\).*/\1/p' | head -n 1)
+MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check format deb vm clean
+.PHONY: help demo test test-fast check format deb vm clean apt-lists
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
 
-demo: deb ## watch the main job: policy, plan, apply, reboot, crash, capture, next boot
+demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, capture, next boot
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.vm.demo $(DEB)
 
-test: deb ## every test, those in the virtual machine included (ARGS="-k name" for some)
+test: deb apt-lists ## every test, those in the virtual machine included (ARGS="-k name" for some)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
 	$(PYTHON) -m pytest $(ARGS)
 
@@ -50,7 +52,7 @@ format: $(RUFF) ## format the code
 
 deb: $(DEB) ## build the package: build/kdumpd.deb
 
-vm: deb ## an interactive guest with the package installed, on this terminal (root, no password)
+vm: deb apt-lists ## an interactive guest with the package installed, on this terminal (root, no password)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.vm.interactive $(DEB)
 
@@ -59,19 +61,24 @@ clean: ## remove what was built here (not the cache of guest images)
 
 $(DEB): $(DEB_SOURCES)
 	@$(call need,$(DEB_NEEDS))
-	rm -rf build/deb
-	mkdir -p build/deb/kdumpd
-	cp -r kdumpd templates units packaging build/deb/kdumpd
-	find build/deb -name __pycache__ -prune -exec rm -rf {} +
-	cp -r packaging/deb build/deb/kdumpd/debian
-	cd build/deb/kdumpd && dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || { cat ../build.log; exit 1; }
-	cp build/deb/kdumpd_*_all.deb $@
+	@rm -rf build/deb
+	@mkdir -p build/deb/kdumpd
+	@cp -r kdumpd templates units packaging build/deb/kdumpd
+	@find build/deb -name __pycache__ -prune -exec rm -rf {} +
+	@cp -r packaging/deb build/deb/kdumpd/debian
+	@cd build/deb/kdumpd && dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || { cat ../build.log; exit 1; }
+	@cp build/deb/kdumpd_*_all.deb $@
+	@echo "built $@"
 
 $(RUFF): Makefile
 	@$(call need,python3-venv)
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/pip install --quiet ruff==$(RUFF_VERSION)
 	touch $@
+
+# The guest is made from what the archive has today; lists of last month would name another kernel.
+apt-lists:
+	@apt-get update -qq
 
 # Installs the packages that are missing, as root; says nothing when none is.
 need = missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>&1 | sed -n 's/^dpkg-query: no packages found matching //p; s/^not-installed //p; s/^config-files //p'); \
