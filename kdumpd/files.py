@@ -27,6 +27,14 @@ def read_text(path: Path) -> str | None:
         return None
 
 
+def exists(path: Path) -> bool:
+    """Whether this user sees something at this path. Path.exists() raises where a folder above may not be searched."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
 @contextlib.contextmanager
 def lock(root: Path, *, patience: float = LOCK_PATIENCE) -> Iterator[None]:
     """Holds the one lock for apply and for all loaders: the kernel answers two loaders at once with EBUSY.

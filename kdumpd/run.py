@@ -3,15 +3,16 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kdumpd.errors import ToolError
 
 STDERR_LINES = 20
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,6 @@ def run(
     *,
     timeout: float,
     ok: Collection[int] = (0,),
-    env: Mapping[str, str] | None = None,
 ) -> Result:
     """Runs one program to its end, in a session of its own, with a small environment and no standard input.
 
@@ -46,8 +46,7 @@ def run(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # PATH comes from the caller so that tests can put stub commands in front of it.
-            env={**ENVIRONMENT, "PATH": os.environ.get("PATH", ENVIRONMENT["PATH"]), **(env or {})},
+            env={"PATH": _search_path(), "LC_ALL": "C.UTF-8"},
             start_new_session=True,
         )
     except OSError as problem:
@@ -65,6 +64,16 @@ def run(
     if result.returncode not in ok:
         raise ToolError(_failure(result))
     return result
+
+
+def find_program(name: str) -> str | None:
+    """The path of a program, or None when it is not installed."""
+    return shutil.which(name, path=_search_path())
+
+
+def _search_path() -> str:
+    # An unprivileged user has no sbin in PATH; a test has its stubs in front of it.
+    return f"{os.environ['PATH']}:{SYSTEM_PATH}" if os.environ.get("PATH") else SYSTEM_PATH
 
 
 def _failure(result: Result) -> str:

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from kdumpd.apply import grub
@@ -37,10 +38,10 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report) -> None:
             for tool in tools:
                 report(tool.summary)
                 grub.update(tool.argv)
-    arm(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RunTool)), facts, root, report)
+    do_steps(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RunTool)), facts, root, report)
 
 
-def arm(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) -> None:
+def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) -> None:
     """Does the steps that change the running machine only; each may be repeated after a failure.
 
     Raises:
@@ -57,8 +58,9 @@ def arm(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) -> No
             case BuildImage(release=release, initrd=initrd):
                 build_initrd(root, release, initrd)
             case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
-                wanted = DumpSet(kernel=kernel, initrd=initrd, command_line=command_line, boot_id=facts.boot_id)
-                load(root, wanted, facts.last_loaded)
+                load(
+                    root, DumpSet(kernel=kernel, initrd=initrd, command_line=command_line, boot_id=facts.boot_id), facts.last_loaded
+                )
                 previous = {facts.last_loaded.initrd} if facts.last_loaded else set()
                 remove_old_images(root, frozenset({initrd} | previous))
 
@@ -75,9 +77,8 @@ def load_last_good(facts: Facts, root: Path, report: Report) -> None:
         raise NotArmedError("no memory is reserved for a dump kernel", hint="mend the policy, then: kdumpd apply, and reboot")
     if facts.last_loaded is None:
         raise NotArmedError("no dump kernel was ever loaded on this machine", hint="mend the policy, then: kdumpd apply")
-    last = facts.last_loaded
-    report(f"load the last good dump kernel {last.kernel}")
-    load(root, DumpSet(kernel=last.kernel, initrd=last.initrd, command_line=last.command_line, boot_id=facts.boot_id), None)
+    report(f"load the last good dump kernel {facts.last_loaded.kernel}")
+    load(root, replace(facts.last_loaded, boot_id=facts.boot_id), None)
 
 
 def _refuse_edited(files: list[WriteFile]) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The capture: the log first, durably; then the rest; then the end of the machine, in any case."""
 
+import errno
 import os
 import sys
 import threading
@@ -63,7 +64,6 @@ class Capture:
         deadline.daemon = True
         deadline.start()
         try:
-            say("this machine has crashed; this is its dump kernel, saving the log")
             self._capture()
         except Exception:  # noqa: BLE001 - whatever it was, the machine must still end
             say(traceback.format_exc())
@@ -83,28 +83,25 @@ class Capture:
         if not vmcore.exists():
             say("/proc/vmcore is missing: nothing of the crashed kernel can be saved")
             return
+        say("this machine has crashed; this is its dump kernel, saving the log")
         for store in self._settings.stores:
-            folder = self._save_log(vmcore, store)
-            if folder is not None:
-                say(f"the log is safe in {folder}")
-                self._save_rest(folder)
+            try:
+                folder = new_crash_folder(self._root / store.lstrip("/"))
+            except OSError as problem:
+                say(f"{store}: {problem.strerror}")
+                self._status.steps.append(Step(name="dmesg", ok=False, seconds=0.0, detail=f"{store}: {problem.strerror}"))
+                continue
+            self._status.store = store
+            self._save_to(folder, vmcore)
+            if self._status.dmesg_saved:
                 return
         say("no store took the log")
 
-    def _save_log(self, vmcore: Path, store: str) -> Path | None:
-        """The new crash folder with the log in it, or None when this store does not take it."""
-        try:
-            folder = new_crash_folder(self._root / store.lstrip("/"))
-        except OSError as problem:
-            say(f"{store}: {problem.strerror}")
-            self._status.steps.append(Step(name="dmesg", ok=False, seconds=0.0, detail=f"{store}: {problem.strerror}"))
-            return None
-        self._status.store = store
-        saved = self._step("dmesg", lambda: save_dmesg(vmcore, folder, timeout=DMESG_TIMEOUT))
+    def _save_to(self, folder: Path, vmcore: Path) -> None:
+        """The log first; pstore even when the log could not be had."""
+        if self._step("dmesg", lambda: save_dmesg(vmcore, folder, timeout=DMESG_TIMEOUT)):
+            say(f"the log is safe in {folder}")
         self._save_status(folder)
-        return folder if saved else None
-
-    def _save_rest(self, folder: Path) -> None:
         self._step("pstore", lambda: copy_pstore(self._root / "sys/fs/pstore", folder))
         self._save_status(folder)
 
@@ -159,4 +156,4 @@ def new_crash_folder(store: Path) -> Path:
             continue
         sync(store)
         return folder
-    raise FileExistsError(17, f"{MAX_SAME_SECOND} crash folders of {stamp} exist")
+    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_SECOND} crash folders of {stamp} exist")

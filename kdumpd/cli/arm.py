@@ -3,7 +3,7 @@
 
 import argparse
 
-from kdumpd.apply.apply import arm
+from kdumpd.apply.apply import do_steps
 from kdumpd.apply.look import ROOT, look, read_policy
 from kdumpd.errors import ExitCode, NotArmedError
 from kdumpd.files import lock
@@ -15,12 +15,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     with lock(ROOT):
         facts = look(policy, ROOT)
-        if not facts.kexec.reserved:
+        if not facts.kexec.reserved or facts.kernel_image is None:
             trouble = judge(policy, facts).troubles[0]
             raise NotArmedError(trouble.fact, hint=trouble.way_out)
-        if facts.kernel_image is None:
-            raise NotArmedError(f"there is no kernel image for the running kernel {facts.release} in /boot or /lib/modules")
         steps = arming_steps(facts)
-        arm(steps, facts, ROOT, lambda text: print(text, flush=True))
+        do_steps(steps, facts, ROOT, lambda text: print(text, flush=True))
     print("armed" if steps else "armed already: nothing to do")
     return ExitCode.OK

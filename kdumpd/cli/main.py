@@ -22,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A policy error begins with its place, as a compiler's does.
         print(problem if isinstance(problem, PolicyError) else f"kdumpd: {problem}", file=sys.stderr)
         return ExitCode.NOT_ARMED if isinstance(problem, NotArmedError) else ExitCode.ERROR
-    except PermissionError as problem:
-        print(f"kdumpd: {problem.filename or 'this'}: permission denied\nhint: run this as root", file=sys.stderr)
-        return ExitCode.ERROR
     except BrokenPipeError:
         # The reader of our output has gone (`kdumpd plan | head`): that is its right. Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.OK
+    except OSError as problem:
+        hint = "\nhint: run this as root" if isinstance(problem, PermissionError) else ""
+        print(f"kdumpd: {problem.filename or 'system call'}: {problem.strerror}{hint}", file=sys.stderr)
+        return ExitCode.ERROR
     except KeyboardInterrupt:
         return ExitCode.ERROR

@@ -13,41 +13,48 @@ from kdumpd.errors import KdumpdError
 from kdumpd.files import lock, read_text
 from kdumpd.host import layout
 from kdumpd.plan.make import make_plan
-from kdumpd.plan.readiness import judge
+from kdumpd.plan.readiness import Readiness, judge
 from kdumpd.policy.model import Policy
 
 
 def keep_armed(root: Path, policy_file: Path) -> str:
-    """Reports new crashes, applies the policy and arms. Returns the state in one line, for systemd's status."""
-    report_crashes(root)
+    """Applies the policy and arms, then reports new crashes. Returns the state in one line, for systemd's status."""
     policy = Policy()
     problem: KdumpdError | None = None
-    with lock(root):
-        try:
+    try:
+        with lock(root):
             policy = read_policy(policy_file)
             facts = look(policy, root)
             plan = make_plan(policy, facts)
             apply_plan(plan, facts, root, lambda text: log(Priority.INFO, text))
-            for note in plan.notes:
-                log(Priority.WARNING, note)
-        except (KdumpdError, OSError) as error:
-            problem = error if isinstance(error, KdumpdError) else KdumpdError(f"{error.filename}: {error.strerror}")
-            log(Priority.ERROR, str(problem))
-            _arm_anyway(root, policy)
-    readiness = judge(policy, look(policy, root))
+        for note in plan.notes:
+            log(Priority.WARNING, note)
+    except (KdumpdError, OSError) as error:
+        problem = error if isinstance(error, KdumpdError) else KdumpdError(f"{error.filename}: {error.strerror}")
+        log(Priority.ERROR, str(problem))
+        _arm_anyway(root, policy)
+    try:
+        report_crashes(root)
+    except OSError as error:
+        log(Priority.ERROR, f"crashes will be reported again, {error.filename}: {error.strerror}")
+    return _state(judge(policy, look(policy, root)), problem)
+
+
+def _arm_anyway(root: Path, policy: Policy) -> None:
+    try:
+        with lock(root):
+            load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
+    except (KdumpdError, OSError) as problem:
+        log(Priority.ERROR, str(problem))
+
+
+def _state(readiness: Readiness, problem: KdumpdError | None) -> str:
     if problem is not None:
         state = "armed with the last good dump kernel" if readiness.armed else "not armed"
         return f"{state}; {str(problem).splitlines()[0]}"
     for trouble in readiness.troubles:
         log(Priority.WARNING, f"{trouble.fact}; way out: {trouble.way_out}")
     return "armed" if readiness.armed else f"not armed: {readiness.troubles[0].fact}"
-
-
-def _arm_anyway(root: Path, policy: Policy) -> None:
-    try:
-        load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
-    except KdumpdError as problem:
-        log(Priority.ERROR, str(problem))
 
 
 def report_crashes(root: Path) -> None:

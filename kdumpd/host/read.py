@@ -4,16 +4,16 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from kdumpd import __version__
 from kdumpd.errors import HostError, PolicyError, Problem
-from kdumpd.files import free_bytes, read_text
+from kdumpd.files import exists, free_bytes, read_text
 from kdumpd.host import layout
 from kdumpd.host.facts import BootEntry, BootLoader, DumpSet, Facts, Kexec, ManagedFile, Store
 from kdumpd.host.grub import parse_boot_entries
+from kdumpd.run import find_program
 
 MAX_POLICY_BYTES = 1 << 20
 NEEDED_TOOLS = ("kexec", "makedumpfile", "mkinitramfs")
@@ -65,7 +65,7 @@ def read_facts(root: Path, *, stores: Iterable[str], sysctls: Iterable[str]) -> 
         files={layout.absolute(path): _managed_file(root / path) for path in layout.MANAGED},
         rendered=_rendered(root),
         templates={path.name: path.read_text() for path in sorted(layout.TEMPLATES.iterdir()) if path.is_file()},
-        missing_tools=tuple(tool for tool in NEEDED_TOOLS if shutil.which(tool) is None),
+        missing_tools=tuple(tool for tool in NEEDED_TOOLS if find_program(tool) is None),
     )
 
 
@@ -82,7 +82,7 @@ def _first_text(root: Path, *names: str) -> str | None:
 
 
 def _boot_loader(root: Path) -> tuple[BootLoader, tuple[BootEntry, ...] | None]:
-    if not (root / "etc/default/grub").exists() or shutil.which("update-grub") is None:
+    if not exists(root / "etc/default/grub") or find_program("update-grub") is None:
         return BootLoader.NONE, None
     text = read_text(root / layout.GRUB_CFG)
     return BootLoader.GRUB, None if text is None else parse_boot_entries(text)
@@ -90,7 +90,7 @@ def _boot_loader(root: Path) -> tuple[BootLoader, tuple[BootEntry, ...] | None]:
 
 def _kernel_image(root: Path, release: str) -> str | None:
     candidates = (Path("boot") / f"vmlinuz-{release}", Path("lib/modules") / release / "vmlinuz")
-    return next((layout.absolute(path) for path in candidates if (root / path).exists()), None)
+    return next((layout.absolute(path) for path in candidates if exists(root / path)), None)
 
 
 def _image_digest(root: Path, release: str) -> str | None:
@@ -128,14 +128,14 @@ def _rendered(root: Path) -> dict[str, str]:
 
 def _store(root: Path, store: str) -> Store:
     path = root / store.lstrip("/")
-    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    existing = next(parent for parent in (path, *path.parents) if exists(parent))
     mount = existing
     while mount != root and not mount.is_mount():
         mount = mount.parent
     return Store(
         path=store,
-        exists=path.is_dir(),
-        mount_point=f"/{mount.relative_to(root)}".replace("/.", "/"),
+        exists=exists(path),
+        mount_point="/" if mount == root else layout.absolute(mount.relative_to(root)),
         free=free_bytes(existing),
     )
 

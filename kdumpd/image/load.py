@@ -2,7 +2,7 @@
 """Puts the dump kernel into the reserved memory with kexec, and checks that it is really there."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from kdumpd.capture.durable import write_file
@@ -36,8 +36,13 @@ def load(root: Path, wanted: DumpSet, previous: DumpSet | None) -> None:
             _kexec_load(root, previous)
         except ToolError:
             raise NotArmedError(f"neither the new dump kernel nor the last good one could be loaded\n{problem}") from problem
+        _record(root, replace(previous, boot_id=wanted.boot_id))
         raise NotArmedError(f"the new dump kernel could not be loaded, the last good one is in its place\n{problem}") from problem
-    write_file(root / layout.LAST_LOADED, (json.dumps(asdict(wanted), indent=2) + "\n").encode(), 0o644)
+    _record(root, wanted)
+
+
+def _record(root: Path, loaded: DumpSet) -> None:
+    write_file(root / layout.LAST_LOADED, (json.dumps(asdict(loaded), indent=2) + "\n").encode(), 0o644)
 
 
 def unload(root: Path) -> None:

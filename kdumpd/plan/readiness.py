@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from kdumpd.host import layout
-from kdumpd.host.facts import BootLoader, Facts
+from kdumpd.host.facts import BootLoader, Facts, Store
 from kdumpd.plan.command_line import crashkernel
 from kdumpd.plan.make import STORE_ON_ROOT, boot_loader_carries, elsewhere
 from kdumpd.policy.model import Policy
@@ -42,22 +42,31 @@ def judge(policy: Policy, facts: Facts) -> Readiness:
 
 def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     yield from _reservation(policy, facts)
-    if facts.kexec.reserved and facts.kexec.loaded is False:
-        yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
-    if facts.kexec.loaded and (facts.last_loaded is None or facts.last_loaded.boot_id != facts.boot_id):
-        yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply")
+    yield from _dump_kernel(facts)
     if facts.files[layout.absolute(layout.CAPTURE_SETTINGS)].content is None:
         yield Trouble(fact=f"/{layout.CAPTURE_SETTINGS} is missing, the dump kernel would use defaults", way_out="kdumpd apply")
     for tool in facts.missing_tools:
         yield Trouble(fact=f'the program "{tool}" is not installed', way_out=f"install the package that has {tool}")
     for store in facts.stores:
-        if store.mount_point != "/":
-            yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT)
-        if store.free is not None and store.free < STORE_NEEDS:
-            free, need = approximate_size(store.free), format_size(STORE_NEEDS)
-            yield Trouble(
-                fact=f"{store.path} has only {free} free, a log may need {need}", way_out="make room, or name another store"
-            )
+        yield from _store(store)
+
+
+def _dump_kernel(facts: Facts) -> Iterator[Trouble]:
+    if facts.kernel_image is None:
+        fact = f"the image of the running kernel {facts.release} is neither in /boot nor in /lib/modules"
+        yield Trouble(fact=fact, way_out="install that kernel's package again, or reboot into a kernel that is installed")
+    elif facts.kexec.reserved and facts.kexec.loaded is False:
+        yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
+    if facts.kexec.loaded and (facts.last_loaded is None or facts.last_loaded.boot_id != facts.boot_id):
+        yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply")
+
+
+def _store(store: Store) -> Iterator[Trouble]:
+    if store.mount_point != "/":
+        yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT)
+    if store.free is not None and store.free < STORE_NEEDS:
+        free, need = approximate_size(store.free), format_size(STORE_NEEDS)
+        yield Trouble(fact=f"{store.path} has only {free} free, a log may need {need}", way_out="make room, or name another store")
 
 
 def _reservation(policy: Policy, facts: Facts) -> Iterator[Trouble]:

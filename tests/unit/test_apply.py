@@ -155,6 +155,21 @@ def test_when_the_new_dump_kernel_fails_the_last_good_one_is_loaded_again(machin
     assert machine.read("var/lib/kdumpd/last-loaded.json") == last_loaded
 
 
+def test_the_last_good_one_of_an_earlier_boot_counts_as_loaded_in_this_one(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine)
+    old = json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))
+    machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
+    machine.write("etc/initramfs-tools/modules", "new\n")
+    loaded = machine.root / "sys/kernel/kexec_crash_loaded"
+    stubs.add("kexec", f'case "$*" in *{old["initrd"]}*) echo 1 > {loaded};; *) exit 1;; esac')
+
+    with pytest.raises(NotArmedError):
+        apply(machine)
+
+    assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json")) == {**old, "boot_id": "boot-2"}
+
+
 def test_the_image_before_the_last_is_removed(machine: FakeMachine) -> None:
     machine.reserve()
     for number in range(3):

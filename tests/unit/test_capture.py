@@ -111,6 +111,14 @@ def test_a_makedumpfile_that_fails_is_put_on_record(dump_kernel: FakeMachine, st
     assert json.loads((folder / "status.json").read_text())["steps"][0]["detail"] == detail
 
 
+def test_pstore_is_saved_even_when_the_log_is_not(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", "exit 1")
+    dump_kernel.write("sys/fs/pstore/dmesg-efi-1", "record\n")
+
+    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    assert (only_folder(dump_kernel) / "pstore/dmesg-efi-1").read_text() == "record\n"
+
+
 def test_a_makedumpfile_that_is_not_there_is_put_on_record(dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kdumpd.capture.dmesg.SEARCH_PATH", "/nowhere")
 

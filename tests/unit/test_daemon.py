@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from kdumpd.daemon.job import keep_armed
 from kdumpd.daemon.notify import notify
+from kdumpd.files import lock
 from tests.unit.fakes import FakeMachine, Stubs
 
 LOG = "[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n"
@@ -85,6 +87,27 @@ def test_a_crash_is_reported_once(machine: FakeMachine, policy_file: Path, capfd
     keep_armed(machine.root, policy_file)
     assert "crashed" not in capfd.readouterr().err
     assert json.loads(machine.read("var/lib/kdumpd/reported-crashes.json")) == [str(folder)]
+
+
+def test_a_crash_that_can_not_be_put_on_record_does_not_keep_the_machine_from_being_armed(
+    machine: FakeMachine, policy_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+    (machine.root / "var/lib/kdumpd/reported-crashes.json").mkdir(parents=True)
+
+    assert keep_armed(machine.root, policy_file) == "armed"
+    assert "<3>crashes will be reported again, " in capfd.readouterr().err
+
+
+def test_a_second_kdumpd_at_work_is_told(
+    machine: FakeMachine, policy_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("kdumpd.daemon.job.lock", partial(lock, patience=0.1))
+    with lock(machine.root):
+        state = keep_armed(machine.root, policy_file)
+
+    assert state == "not armed; another kdumpd has been changing this machine for 0 s"
 
 
 @pytest.mark.parametrize("abstract", [False, True])

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import dataclasses
+import os
+
+import pytest
 
 from kdumpd.apply.apply import apply_plan
-from kdumpd.host.facts import Facts
+from kdumpd.host.facts import BootLoader, Facts
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.readiness import Trouble, judge
 from kdumpd.policy.model import Policy
@@ -75,6 +78,22 @@ def test_a_dump_kernel_of_somebody_else_is_named(machine: FakeMachine) -> None:
     machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
 
     assert [trouble.fact for trouble in troubles(machine.facts())] == ["the dump kernel was loaded by another program"]
+
+
+def test_a_kernel_whose_package_was_removed_is_named(machine: FakeMachine) -> None:
+    facts = dataclasses.replace(armed(machine), kernel_image=None)
+
+    assert [trouble.fact for trouble in troubles(facts)] == [
+        "the image of the running kernel 6.1.0-56-cloud-amd64 is neither in /boot nor in /lib/modules"
+    ]
+
+
+def test_programs_are_found_by_a_user_without_sbin_in_path(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kdumpd.run.SYSTEM_PATH", os.environ["PATH"])
+    monkeypatch.setenv("PATH", "/nowhere")
+
+    assert machine.facts().missing_tools == ()
+    assert machine.facts().boot_loader is BootLoader.GRUB
 
 
 def test_a_missing_program_is_named(machine: FakeMachine) -> None:
