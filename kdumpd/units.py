@@ -2,10 +2,11 @@
 """Sizes and durations as people write them, and back. Both raise ValueError with a text fit for a policy error."""
 
 import re
+from collections.abc import Mapping
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 # The kernel's memparse() takes these suffixes as powers of 1024, in either case (lib/cmdline.c).
-SIZE_UNITS = {"K": KIB, "M": MIB, "G": GIB}
+SIZE_UNITS = {"K": KIB, "M": MIB, "G": GIB, "k": KIB, "m": MIB, "g": GIB}
 DURATION_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
 
 
@@ -15,15 +16,16 @@ def parse_size(text: str) -> int:
     Raises:
         ValueError: not a whole number with a unit.
     """
-    match = re.fullmatch(r"([0-9]+)([A-Za-z]*)", text)
-    if not match:
-        raise ValueError(f'"{text}" is not a size')
-    number, unit = match.groups()
-    if not unit:
-        raise ValueError(f'"{text}" has no unit')
-    if unit.upper() not in SIZE_UNITS:
-        raise ValueError(f'"{unit}" is not a unit of size, expected K, M or G')
-    return int(number) * SIZE_UNITS[unit.upper()]
+    return _parse(text, SIZE_UNITS, kind="size", expected="K, M or G")
+
+
+def parse_duration(text: str) -> int:
+    """Seconds of `30s`, `5min` or `1h`.
+
+    Raises:
+        ValueError: not a whole number with a unit.
+    """
+    return _parse(text, DURATION_UNITS, kind="duration", expected="s, min or h")
 
 
 def format_size(size: int) -> str:
@@ -42,26 +44,21 @@ def approximate_size(size: int) -> str:
     return f"{size}B"
 
 
-def parse_duration(text: str) -> int:
-    """Seconds of `30s`, `5min` or `1h`.
+def format_duration(seconds: int) -> str:
+    """The exact duration in the largest unit that divides it: `30s`, `5min`, `1h`."""
+    for unit in ("h", "min"):
+        if seconds and seconds % DURATION_UNITS[unit] == 0:
+            return f"{seconds // DURATION_UNITS[unit]}{unit}"
+    return f"{seconds}s"
 
-    Raises:
-        ValueError: not a whole number with a unit.
-    """
+
+def _parse(text: str, units: Mapping[str, int], *, kind: str, expected: str) -> int:
     match = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", text)
     if not match:
-        raise ValueError(f'"{text}" is not a duration')
+        raise ValueError(f'"{text}" is not a {kind}')
     number, unit = match.groups()
     if not unit:
         raise ValueError(f'"{text}" has no unit')
-    if unit not in DURATION_UNITS:
-        raise ValueError(f'"{unit}" is not a unit of time, expected s, min or h')
-    return int(number) * DURATION_UNITS[unit]
-
-
-def format_duration(seconds: int) -> str:
-    """The exact duration in the largest unit that divides it: `30s`, `5min`, `1h`."""
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length}{unit}"
-    return f"{seconds}s"
+    if unit not in units:
+        raise ValueError(f'"{unit}" is not a unit of {kind}, expected {expected}')
+    return int(number) * units[unit]

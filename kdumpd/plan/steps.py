@@ -8,6 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 
+class _OneLine:
+    """A step that its summary says all of."""
+
+    def details(self) -> str:
+        return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class WriteFile:
     """Replace or create a rendered file. `edited` means that a person changed it since kdumpd wrote it."""
@@ -34,7 +41,7 @@ class WriteFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetSysctl:
+class SetSysctl(_OneLine):
     """Set a kernel parameter now; the rendered file sets it at the next boot."""
 
     name: str
@@ -45,12 +52,9 @@ class SetSysctl:
     def summary(self) -> str:
         return f"set {self.name} = {self.value} (now {self.before})"
 
-    def details(self) -> str:
-        return ""
-
 
 @dataclass(frozen=True, kw_only=True)
-class MakeFolder:
+class MakeFolder(_OneLine):
     """Create a store."""
 
     path: str
@@ -60,12 +64,9 @@ class MakeFolder:
     def summary(self) -> str:
         return f"create the folder {self.path}"
 
-    def details(self) -> str:
-        return ""
-
 
 @dataclass(frozen=True, kw_only=True)
-class RunTool:
+class RunTool(_OneLine):
     """Run a program of the system, and why."""
 
     argv: tuple[str, ...]
@@ -75,12 +76,9 @@ class RunTool:
     def summary(self) -> str:
         return f"run {shlex.join(self.argv)}: {self.reason}"
 
-    def details(self) -> str:
-        return ""
-
 
 @dataclass(frozen=True, kw_only=True)
-class BuildImage:
+class BuildImage(_OneLine):
     """Build the dump initrd for a kernel."""
 
     release: str
@@ -89,9 +87,6 @@ class BuildImage:
     @property
     def summary(self) -> str:
         return f"build the dump initrd {self.initrd}"
-
-    def details(self) -> str:
-        return ""
 
 
 @dataclass(frozen=True, kw_only=True)

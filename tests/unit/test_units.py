@@ -43,7 +43,11 @@ def test_a_duration_is_a_number_with_a_unit(text: str, seconds: int) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("30", '"30" has no unit'), ("30d", '"d" is not a unit of time, expected s, min or h'), ("soon", '"soon" is not a duration')],
+    [
+        ("30", '"30" has no unit'),
+        ("30d", '"d" is not a unit of duration, expected s, min or h'),
+        ("soon", '"soon" is not a duration'),
+    ],
 )
 def test_what_is_no_duration_is_refused_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
