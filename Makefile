@@ -24,7 +24,7 @@ MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 .PHONY: help demo test test-fast check format deb vm clean apt-lists
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, capture, next boot
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))

@@ -60,5 +60,5 @@ def _parse(text: str, units: Mapping[str, int], *, kind: str, expected: str) -> 
     if not unit:
         raise ValueError(f'"{text}" has no unit')
     if unit not in units:
-        raise ValueError(f'"{unit}" is not a unit of {kind}, expected {expected}')
+        raise ValueError(f'"{unit}" is not a unit, expected {expected}')
     return int(number) * units[unit]

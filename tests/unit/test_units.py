@@ -13,8 +13,8 @@ def test_a_size_is_a_number_with_a_unit_as_the_kernel_reads_it(text: str, size: 
     ("text", "message"),
     [
         ("256", '"256" has no unit'),
-        ("256T", '"T" is not a unit of size, expected K, M or G'),
-        ("256MB", '"MB" is not a unit of size, expected K, M or G'),
+        ("256T", '"T" is not a unit, expected K, M or G'),
+        ("256MB", '"MB" is not a unit, expected K, M or G'),
         ("-1M", '"-1M" is not a size'),
         ("1.5G", '"1.5G" is not a size'),
         ("", '"" is not a size'),
@@ -45,7 +45,7 @@ def test_a_duration_is_a_number_with_a_unit(text: str, seconds: int) -> None:
     ("text", "message"),
     [
         ("30", '"30" has no unit'),
-        ("30d", '"d" is not a unit of duration, expected s, min or h'),
+        ("30d", '"d" is not a unit, expected s, min or h'),
         ("soon", '"soon" is not a duration'),
     ],
 )

@@ -71,8 +71,19 @@ class Guest:
 
     def boot(self) -> None:
         """Power on, through the firmware and GRUB, until the system is up and its agent answers."""
-        self._start_qemu("boot")
+        self.power_on()
         self.wait_boot()
+
+    def power_on(self) -> None:
+        """Starts the machine and waits for nothing."""
+        self._start_qemu("boot")
+
+    @property
+    def pid(self) -> int:
+        """The process that is this machine."""
+        if self._process is None:
+            raise RuntimeError("the guest does not run")
+        return self._process.pid
 
     def restore(self, snapshot: str) -> None:
         """Continues a machine that `save` stored; everything written to the disk since then is undone."""
