@@ -12,7 +12,7 @@ ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-yaml
 CHECK_NEEDS := $(RUN_NEEDS) mypy python3-pytest python3-pytest-mock python3-venv shellcheck systemd
-DEB_NEEDS := debhelper dh-python dpkg-dev python3
+DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3
 TEST_NEEDS := $(RUN_NEEDS) python3-pytest python3-pytest-mock
 VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
 # The guest's kernel is the newest that the archive has, and the test module is built for that one.
