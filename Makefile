@@ -11,7 +11,7 @@ DEB_SOURCES := $(shell find kdumpd templates units packaging -type f -not -path 
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-yaml
-CHECK_NEEDS := $(RUN_NEEDS) mypy python3-pytest python3-pytest-mock python3-venv shellcheck systemd
+CHECK_NEEDS := $(RUN_NEEDS) mypy procps python3-pytest python3-pytest-mock python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3
 TEST_NEEDS := $(RUN_NEEDS) python3-pytest python3-pytest-mock
 VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
