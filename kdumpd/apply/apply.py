@@ -2,13 +2,14 @@
 """Carries a plan out: files and boot loader all or nothing, then what can simply be tried again."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from kdumpd.apply import grub
 from kdumpd.errors import ApplyError, NotArmedError
-from kdumpd.files import Transaction
+from kdumpd.files import Transaction, undo_unfinished
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
 from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
@@ -30,15 +31,27 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report) -> None:
     tools = [step for step in plan.steps if isinstance(step, RunTool)]
     _refuse_edited(files)
     if files or tools:
-        with Transaction() as transaction:
+        paths = [*(step.path for step in files), layout.absolute(layout.RENDERED)]
+        with Transaction(root, paths, [tool.argv for tool in tools]) as transaction:
             for step in files:
                 report(step.summary)
-                transaction.write(root / step.path.lstrip("/"), step.content.encode(), step.mode)
-            transaction.write(root / layout.RENDERED, _rendered(facts.rendered, files), 0o644)
+                transaction.write(step.path, step.content.encode(), step.mode)
+            transaction.write(layout.absolute(layout.RENDERED), _rendered(facts.rendered, files), 0o644)
             for tool in tools:
                 report(tool.summary)
                 grub.update(tool.argv)
     do_steps(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RunTool)), facts, root, report)
+
+
+def recover(root: Path, report: Report) -> None:
+    """Undoes an apply that was killed in the middle, if there is one. The caller holds the lock.
+
+    Raises:
+        ApplyError: the boot loader could not be brought back; the next apply tries again.
+    """
+    for tool in undo_unfinished(root):
+        report(f"an apply was cut off: its files were put back, run {shlex.join(tool)} again")
+        grub.update(tool)
 
 
 def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) -> None:

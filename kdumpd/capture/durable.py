@@ -11,7 +11,7 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
     Raises:
         OSError: nothing has changed; the temporary file is gone.
     """
-    temporary = path.with_name(f".{path.name}.new")
+    temporary = temporary_name(path)
     try:
         handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         with open(handle, "wb") as file:
@@ -23,6 +23,11 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def temporary_name(path: Path) -> Path:
+    """Where `write_file` prepares a file: beside it, so that the rename is atomic; a power cut may leave it there."""
+    return path.with_name(f".{path.name}.new")
 
 
 def rename(source: Path, target: Path) -> None:

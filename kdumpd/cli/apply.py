@@ -3,7 +3,7 @@
 
 import argparse
 
-from kdumpd.apply.apply import apply_plan
+from kdumpd.apply.apply import apply_plan, recover
 from kdumpd.apply.look import ROOT, look, read_policy
 from kdumpd.errors import ExitCode
 from kdumpd.files import lock
@@ -13,6 +13,7 @@ from kdumpd.plan.make import make_plan
 def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     with lock(ROOT):
+        recover(ROOT, print)
         facts = look(policy, ROOT)
         plan = make_plan(policy, facts)
         apply_plan(plan, facts, ROOT, lambda text: print(text, flush=True))

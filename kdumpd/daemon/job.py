@@ -4,7 +4,7 @@
 import json
 from pathlib import Path
 
-from kdumpd.apply.apply import apply_plan, load_last_good
+from kdumpd.apply.apply import apply_plan, load_last_good, recover
 from kdumpd.apply.look import look, read_policy
 from kdumpd.capture.durable import write_file
 from kdumpd.crashes.archive import capture_stores, list_crashes
@@ -23,6 +23,7 @@ def keep_armed(root: Path, policy_file: Path) -> str:
     problem: KdumpdError | None = None
     try:
         with lock(root):
+            recover(root, lambda text: log(Priority.WARNING, text))
             policy = read_policy(policy_file)
             facts = look(policy, root)
             plan = make_plan(policy, facts)

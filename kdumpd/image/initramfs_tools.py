@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from kdumpd.capture.durable import rename, sync
+from kdumpd.capture.durable import rename, sync, temporary_name
 from kdumpd.errors import ToolError
 from kdumpd.files import copy_tree
 from kdumpd.host import layout
@@ -34,7 +34,7 @@ def build_initrd(root: Path, release: str, initrd: str) -> None:
     settings = conf / SETTINGS_FILE
     settings.parent.mkdir(exist_ok=True)
     settings.write_text(SETTINGS)
-    unfinished = target.with_name(f".{target.name}.new")
+    unfinished = temporary_name(target)
     try:
         run(["mkinitramfs", "-d", conf, "-o", unfinished, release], timeout=BUILD_TIMEOUT)
         if not unfinished.is_file() or unfinished.stat().st_size == 0:
