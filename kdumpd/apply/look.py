@@ -3,13 +3,16 @@
 
 from pathlib import Path
 
+from kdumpd.errors import PolicyError, Problem
 from kdumpd.host.facts import Facts
-from kdumpd.host.read import read_facts, read_policy_file
+from kdumpd.host.read import read_facts
 from kdumpd.plan.render import SYSCTLS
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.model import Policy
+from kdumpd.policy.nodes import PolicyText
 
 ROOT = Path("/")
+MAX_POLICY_BYTES = 1 << 20
 
 
 def read_policy(path: Path) -> Policy:
@@ -17,7 +20,7 @@ def read_policy(path: Path) -> Policy:
     Raises:
         PolicyError: it can't be read, or all that is wrong with it.
     """
-    return decode_policy(read_policy_file(path), str(path))
+    return decode_policy(read_policy_texts(path))
 
 
 def look(policy: Policy, root: Path) -> Facts:
@@ -26,3 +29,27 @@ def look(policy: Policy, root: Path) -> Facts:
         HostError: this machine does not let itself be read.
     """
     return read_facts(root, stores=policy.capture.stores, sysctls=SYSCTLS)
+
+
+def read_policy_texts(path: Path) -> tuple[PolicyText, ...]:
+    """A policy and its drop-ins, FILE.d/*.yaml in name order.
+
+    Raises:
+        PolicyError: one of them is not there, may not be read, or is no policy by its size.
+    """
+    drop_ins = sorted(path.with_name(f"{path.name}.d").glob("*.yaml"))
+    return tuple(_read_policy_text(file) for file in (path, *drop_ins))
+
+
+def _read_policy_text(path: Path) -> PolicyText:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_POLICY_BYTES + 1)
+    except OSError as problem:
+        hints = {FileNotFoundError: f"an empty file is a valid policy: touch {path}", PermissionError: "run this as root"}
+        fact = f"cannot read the policy: {(problem.strerror or str(problem)).lower()}"
+        raise PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint=hints.get(type(problem)))]) from problem
+    if len(content) > MAX_POLICY_BYTES:
+        fact = f"the policy has more than {MAX_POLICY_BYTES} bytes"
+        raise PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint="is this the right file?")])
+    return PolicyText(source=str(path), content=content)

@@ -8,34 +8,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kdumpd import __version__
-from kdumpd.errors import HostError, PolicyError, Problem
+from kdumpd.errors import HostError
 from kdumpd.files import exists, free_bytes, read_text
 from kdumpd.host import layout
 from kdumpd.host.facts import BootEntry, BootLoader, DumpSet, Facts, Kexec, ManagedFile, Store
 from kdumpd.host.grub import parse_boot_entries
 from kdumpd.run import find_program
 
-MAX_POLICY_BYTES = 1 << 20
 NEEDED_TOOLS = ("kexec", "makedumpfile", "mkinitramfs")
-
-
-def read_policy_file(path: Path) -> bytes:
-    """The bytes of a policy.
-
-    Raises:
-        PolicyError: it is not there, may not be read, or is no policy by its size.
-    """
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_POLICY_BYTES + 1)
-    except OSError as problem:
-        hints = {FileNotFoundError: f"an empty file is a valid policy: touch {path}", PermissionError: "run this as root"}
-        fact = f"cannot read the policy: {(problem.strerror or str(problem)).lower()}"
-        raise PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint=hints.get(type(problem)))]) from problem
-    if len(content) > MAX_POLICY_BYTES:
-        fact = f"the policy has more than {MAX_POLICY_BYTES} bytes"
-        raise PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint="is this the right file?")])
-    return content
 
 
 def read_facts(root: Path, *, stores: Iterable[str], sysctls: Iterable[str]) -> Facts:

@@ -7,7 +7,8 @@ into 754, and forgets where each value stood.
 
 import difflib
 import enum
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,41 +29,85 @@ class DecodeError(Exception):
         self.hint = hint
 
 
+@dataclass(frozen=True, kw_only=True)
+class PolicyText:
+    """One file of a policy: its path, as messages show it, and its bytes."""
+
+    source: str
+    content: bytes
+
+
 class Document:
-    """One policy text and its problems. `root` is None when the text is empty or no YAML."""
+    """The texts of a policy, in the order in which a later one overrides an earlier one, and all of their problems."""
 
-    def __init__(self, content: bytes, source: str) -> None:
-        self.source = source
+    def __init__(self, texts: Sequence[PolicyText]) -> None:
         self.problems: list[Problem] = []
-        self._lines: list[str] = []
-        self.root = self._compose(content)
+        self._lines: dict[str, list[str]] = {}
+        roots = [root for text in texts if (root := self._compose(text)) is not None]
+        self.root = functools.reduce(_merge, roots) if roots else None
 
-    def _compose(self, content: bytes) -> yaml.Node | None:
-        try:
-            text = content.decode()
-        except UnicodeDecodeError as problem:
-            before = content[: problem.start]
-            line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
-            self.record(line, column, f"byte 0x{content[problem.start]:02x} is not UTF-8", "save the file as UTF-8")
+    def _compose(self, text: PolicyText) -> yaml.MappingNode | None:
+        """The mapping that a text is, or None when it is empty or wrong."""
+        decoded = self._decode(text)
+        node = None if decoded is None else self._load(decoded, text.source)
+        if node is None or _is_null(node):
             return None
-        self._lines = text.splitlines()
+        if not isinstance(node, yaml.MappingNode):
+            self.record_at(node, f"the policy: expected keys and values, found {_described(node)}")
+            return None
+        self._record_duplicates(node, "")
+        return node
+
+    def _decode(self, text: PolicyText) -> str | None:
         try:
-            return yaml.compose(text, Loader=yaml.SafeLoader)
+            decoded = text.content.decode()
+        except UnicodeDecodeError as problem:
+            before = text.content[: problem.start]
+            line, column = before.count(b"\n") + 1, len(before) - (before.rfind(b"\n") + 1) + 1
+            fact = f"byte 0x{text.content[problem.start]:02x} is not UTF-8"
+            self.record(text.source, line, column, fact, "save the file as UTF-8")
+            return None
+        self._lines[text.source] = decoded.splitlines()
+        return decoded
+
+    def _load(self, text: str, source: str) -> yaml.Node | None:
+        try:
+            loader = yaml.SafeLoader(text)
+            # Marks carry this name, so that each node knows its file even after texts were merged.
+            loader.name = source
+            node: yaml.Node | None = loader.get_single_node()
+            return node
         except yaml.MarkedYAMLError as problem:
             mark = problem.problem_mark or problem.context_mark
             line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
             hint = "indent with spaces, not with tabs" if "'\\t'" in str(problem.problem) else None
-            self.record(line, column, f"not valid YAML: {problem.problem or problem.context}", hint)
+            self.record(source, line, column, f"not valid YAML: {problem.problem or problem.context}", hint)
         except yaml.YAMLError as problem:
-            self.record(1, 1, f"not valid YAML: {' '.join(str(problem).split())}")
+            self.record(source, 1, 1, f"not valid YAML: {' '.join(str(problem).split())}")
         except RecursionError:
-            self.record(1, 1, "not valid YAML: nested too deeply")
+            self.record(source, 1, 1, "not valid YAML: nested too deeply")
         return None
 
-    def record(self, line: int, column: int, message: str, hint: str | None = None) -> None:
+    def _record_duplicates(self, node: yaml.MappingNode, name: str) -> None:
+        lines: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            path = f"{name}{key_node.value}"
+            if key_node.value in lines:
+                self.record_at(key_node, f'the key "{path}" is here twice', f"the first one is in line {lines[key_node.value]}")
+            lines.setdefault(str(key_node.value), key_node.start_mark.line + 1)
+            if isinstance(value_node, yaml.MappingNode):
+                self._record_duplicates(value_node, f"{path}.")
+
+    def record_at(self, node: yaml.Node, message: str, hint: str | None = None) -> None:
+        """Puts a problem on record, at a node."""
+        mark = node.start_mark
+        self.record(mark.name, mark.line + 1, mark.column + 1, message, hint)
+
+    def record(self, source: str, line: int, column: int, message: str, hint: str | None = None) -> None:
         """Puts a problem on record; lines and columns count from 1."""
-        text = self._lines[line - 1] if line <= len(self._lines) else None
-        self.problems.append(Problem(source=self.source, line=line, column=column, message=message, hint=hint, text=text))
+        lines = self._lines.get(source, [])
+        text = lines[line - 1] if line <= len(lines) else None
+        self.problems.append(Problem(source=source, line=line, column=column, message=message, hint=hint, text=text))
 
     def raise_problems(self) -> None:
         """
@@ -73,18 +118,36 @@ class Document:
             raise PolicyError(self.problems)
 
 
+def _merge(earlier: yaml.MappingNode, later: yaml.MappingNode) -> yaml.MappingNode:
+    """Key by key, the later one wins; a list is one value."""
+    merged = {key.value: (key, value) for key, value in earlier.value}
+    for key, value in later.value:
+        _, before = merged.get(key.value, (None, None))
+        if isinstance(before, yaml.MappingNode) and isinstance(value, yaml.MappingNode):
+            merged[key.value] = (key, _merge(before, value))
+        elif before is None or not _is_null(value):
+            merged[key.value] = (key, value)
+    return yaml.MappingNode(later.tag, list(merged.values()), later.start_mark, later.end_mark)
+
+
+def _is_null(node: yaml.Node) -> bool:
+    """Whether nothing was written, as in `panic:` with an empty rest: the defaults hold."""
+    return isinstance(node, yaml.ScalarNode) and node.tag == NULL and node.style is None
+
+
+def _described(node: yaml.Node) -> str:
+    if isinstance(node, yaml.ScalarNode):
+        return f'"{node.value}"'
+    return "a list" if isinstance(node, yaml.SequenceNode) else "keys and values"
+
+
 @dataclass(frozen=True)
 class Value:
-    """A node, the document it is from, and its dotted name, which is empty for the whole policy."""
+    """A node, the document it is from, and its dotted name."""
 
     document: Document
     node: yaml.Node
-    name: str = ""
-
-    @property
-    def is_null(self) -> bool:
-        """Whether nothing was written, as in `panic:` with an empty rest: the defaults hold."""
-        return isinstance(self.node, yaml.ScalarNode) and self.node.tag == NULL and self.node.style is None
+    name: str
 
     def text(self) -> str:
         """A single value, as it was written.
@@ -97,13 +160,10 @@ class Value:
         return str(self.node.value)
 
     def described(self) -> str:
-        if isinstance(self.node, yaml.ScalarNode):
-            return f'"{self.node.value}"'
-        return "a list" if isinstance(self.node, yaml.SequenceNode) else "keys and values"
+        return _described(self.node)
 
     def record(self, problem: DecodeError) -> None:
-        mark = self.node.start_mark
-        self.document.record(mark.line + 1, mark.column + 1, str(problem), problem.hint)
+        self.document.record_at(self.node, str(problem), problem.hint)
 
 
 Decoder = Callable[[Value], T]
@@ -113,24 +173,16 @@ def section(kind: Callable[..., T], keys: Mapping[str, Decoder[Any]]) -> Decoder
     """Decodes keys and values into a dataclass. A key that is not there, or is wrong, keeps its default."""
 
     def decode(value: Value) -> T:
-        if value.is_null:
-            return kind()
         if not isinstance(value.node, yaml.MappingNode):
-            raise DecodeError(f"{value.name or 'the policy'}: expected keys and values, found {value.described()}")
+            raise DecodeError(f"{value.name}: expected keys and values, found {value.described()}")
         fields: dict[str, Any] = {}
-        lines: dict[str, int] = {}
         for key_node, value_node in value.node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "…"
             path = f"{value.name}.{key}" if value.name else key
-            key_value, item = Value(value.document, key_node, path), Value(value.document, value_node, path)
             if key not in keys:
-                key_value.record(DecodeError(f'unknown key "{path}"', hint=_did_you_mean(key, keys)))
-            elif key in lines:
-                key_value.record(DecodeError(f'the key "{path}" is here twice', hint=f"the first one is in line {lines[key]}"))
-            else:
-                lines[key] = key_node.start_mark.line + 1
-                if not item.is_null:
-                    _decode_into(fields, key, keys[key], item)
+                value.document.record_at(key_node, f'unknown key "{path}"', _did_you_mean(key, keys))
+            elif not _is_null(value_node):
+                _decode_into(fields, key, keys[key], Value(value.document, value_node, path))
         return kind(**fields)
 
     return decode

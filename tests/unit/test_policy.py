@@ -4,23 +4,24 @@ from pathlib import Path
 
 import pytest
 
+from kdumpd.apply.look import MAX_POLICY_BYTES, read_policy, read_policy_texts
 from kdumpd.capture.settings import FinalAction
 from kdumpd.errors import PolicyError
-from kdumpd.host.read import MAX_POLICY_BYTES, read_policy_file
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.model import Fault, Policy
+from kdumpd.policy.nodes import PolicyText
 from kdumpd.units import MIB
 
 SHIPPED = Path(__file__).parents[2] / "packaging/kdumpd.yaml"
 
 
 def decode(text: str) -> Policy:
-    return decode_policy(text.encode(), "p.yaml")
+    return decode_policy([PolicyText(source="p.yaml", content=text.encode())])
 
 
 def problems(text: str | bytes) -> str:
     with pytest.raises(PolicyError) as caught:
-        decode_policy(text.encode() if isinstance(text, str) else text, "p.yaml")
+        decode_policy([PolicyText(source="p.yaml", content=text.encode() if isinstance(text, str) else text)])
     return str(caught.value)
 
 
@@ -106,7 +107,7 @@ def test_many_problems_are_counted_not_shown() -> None:
 def test_a_missing_policy_is_an_error_with_a_place(tmp_path: Path) -> None:
     path = tmp_path / "kdumpd.yaml"
     with pytest.raises(PolicyError) as caught:
-        read_policy_file(path)
+        read_policy_texts(path)
 
     assert str(caught.value) == (
         f"{path}:1:1: cannot read the policy: no such file or directory\nhint: an empty file is a valid policy: touch {path}"
@@ -115,11 +116,49 @@ def test_a_missing_policy_is_an_error_with_a_place(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_policy(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match=r"^.*:1:1: cannot read the policy: is a directory$"):
-        read_policy_file(tmp_path)
+        read_policy_texts(tmp_path)
 
 
 def test_a_policy_of_megabytes_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(b"#" * (MAX_POLICY_BYTES + 1))
     with pytest.raises(PolicyError, match="more than 1048576 bytes"):
-        read_policy_file(path)
+        read_policy_texts(path)
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """A policy with two drop-ins."""
+    (tmp_path / "kdumpd.yaml").write_text("crashkernel: 192M\npanic:\n  reboot_after: 10s\n  on: [oops]\n")
+    (tmp_path / "kdumpd.yaml.d").mkdir()
+    (tmp_path / "kdumpd.yaml.d/20-site.yaml").write_text("panic:\n  reboot_after: 20s\n")
+    (tmp_path / "kdumpd.yaml.d/30-host.yaml").write_text("panic:\n  reboot_after: 30s\ncapture:\n  then: halt\n")
+    (tmp_path / "kdumpd.yaml.d/40-not.conf").write_text("nonsense")
+    return tmp_path
+
+
+def test_drop_ins_override_key_by_key_in_name_order(etc: Path) -> None:
+    policy = read_policy(etc / "kdumpd.yaml")
+
+    assert policy.panic.reboot_after == 30
+    assert policy.panic.on == (Fault.OOPS,)
+    assert policy.crashkernel == 192 * MIB
+    assert policy.capture.then is FinalAction.HALT
+
+
+def test_problems_of_all_files_are_told_each_with_its_own_place(etc: Path) -> None:
+    (etc / "kdumpd.yaml").write_text("crashkernl: 1\n")
+    (etc / "kdumpd.yaml.d/20-site.yaml").write_text("# site\npanic:\n  reboot_after: 20\n")
+    (etc / "kdumpd.yaml.d/30-host.yaml").write_text("- a list\n")
+
+    with pytest.raises(PolicyError) as caught:
+        read_policy(etc / "kdumpd.yaml")
+
+    places = [(problem.source.removeprefix(f"{etc}/"), problem.line, problem.column) for problem in caught.value.problems]
+    assert places == [("kdumpd.yaml", 1, 1), ("kdumpd.yaml.d/20-site.yaml", 3, 17), ("kdumpd.yaml.d/30-host.yaml", 1, 1)]
+
+
+def test_an_empty_value_in_a_drop_in_overrides_nothing(etc: Path) -> None:
+    (etc / "kdumpd.yaml.d/30-host.yaml").write_text("panic:\n")
+
+    assert read_policy(etc / "kdumpd.yaml").panic.reboot_after == 20
