@@ -19,21 +19,25 @@ from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, Plan, RunT
 Report = Callable[[str], None]
 
 
-def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report) -> None:
+def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrite: bool = False) -> None:
     """Does every step, telling each before it begins. The caller holds the lock, and took `facts` while holding it.
 
     Raises:
-        ApplyError: a file was edited by a person, or the boot loader failed; no file has changed.
+        ApplyError: a file was edited by a person (and `overwrite` is not set), or the boot loader failed; no file has
+            changed.
         NotArmedError: the files are in place, but the dump kernel could not be loaded.
         ToolError: the files are in place, but the dump image could not be built.
     """
     files = [step for step in plan.steps if isinstance(step, WriteFile)]
+    edited = [step for step in files if step.edited]
+    if edited and not overwrite:
+        raise _refusal(edited)
+    copies = [_saved_copy(step) for step in edited]
     tools = [step for step in plan.steps if isinstance(step, RunTool)]
-    _refuse_edited(files)
     if files or tools:
-        paths = [*(step.path for step in files), layout.absolute(layout.RENDERED)]
+        paths = [*(step.path for step in (*copies, *files)), layout.absolute(layout.RENDERED)]
         with Transaction(root, paths, [tool.argv for tool in tools]) as transaction:
-            for step in files:
+            for step in (*copies, *files):
                 report(step.summary)
                 transaction.write(step.path, step.content.encode(), step.mode)
             transaction.write(layout.absolute(layout.RENDERED), _rendered(facts.rendered, files), 0o644)
@@ -94,15 +98,19 @@ def load_last_good(facts: Facts, root: Path, report: Report) -> None:
     load(root, replace(facts.last_loaded, boot_id=facts.boot_id), None)
 
 
-def _refuse_edited(files: list[WriteFile]) -> None:
-    edited = [step for step in files if step.edited]
-    if edited:
-        diffs = "\n".join(step.details() for step in edited)
-        names = " and ".join(step.path for step in edited)
-        raise ApplyError(
-            f"{names} was changed by somebody else than kdumpd, nothing was applied; kdumpd would write\n{diffs}",
-            hint=f"put what you need into /{layout.POLICY}, move that file away, then: kdumpd apply",
-        )
+def _refusal(edited: list[WriteFile]) -> ApplyError:
+    names = " and ".join(step.path for step in edited)
+    diffs = "\n".join(step.details() for step in edited)
+    return ApplyError(
+        f"{names} was changed by somebody else than kdumpd, nothing was applied; kdumpd would write\n{diffs}",
+        hint=f"put what you need into /{layout.POLICY}; to give the file to kdumpd and keep a copy: kdumpd apply --overwrite",
+    )
+
+
+def _saved_copy(step: WriteFile) -> WriteFile:
+    """What a person wrote, beside it. No program reads a file of that ending, and two versions have two names."""
+    content = step.before or ""
+    return WriteFile(path=f"{step.path}.saved-{fingerprint(content)[:8]}", content=content, before=None)
 
 
 def _rendered(before: Mapping[str, str], files: list[WriteFile]) -> bytes:

@@ -16,7 +16,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         recover(ROOT, print)
         facts = look(policy, ROOT)
         plan = make_plan(policy, facts)
-        apply_plan(plan, facts, ROOT, lambda text: print(text, flush=True))
+        apply_plan(plan, facts, ROOT, lambda text: print(text, flush=True), overwrite=arguments.overwrite)
     if plan.is_empty:
         print("nothing to change: this machine is as the policy says")
     for note in plan.notes:

@@ -48,8 +48,11 @@ def make_parser() -> argparse.ArgumentParser:
     apply = _command(commands, "apply", "make this machine what the policy says", """\
         Writes the files, updates the boot loader, builds the dump image and loads the dump kernel: exactly the steps
         that `plan` shows. If a file or the boot loader fails, all files are as before. A file that somebody else
-        changed is never overwritten. `systemctl reload kdumpd` does the same.""")  # fmt: skip
+        changed is not overwritten, unless you say so. `systemctl reload kdumpd` does the same.""")  # fmt: skip
     _add_policy(apply)
+    apply.add_argument(
+        "--overwrite", action="store_true", help="take over files that somebody else changed, keep a copy beside them"
+    )
 
     arm = _command(commands, "arm", "build the dump image if needed and load the dump kernel", """\
         Loads the dump kernel into the reserved memory, without touching any file of /etc. Does nothing when the right

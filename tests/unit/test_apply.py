@@ -10,6 +10,7 @@ from kdumpd.capture.settings import Settings
 from kdumpd.errors import ApplyError, BusyError, NotArmedError, ToolError
 from kdumpd.files import lock
 from kdumpd.plan.make import make_plan
+from kdumpd.plan.steps import WriteFile
 from kdumpd.policy.model import CapturePolicy, Policy
 from tests.unit.fakes import FakeMachine, Stubs
 
@@ -93,9 +94,22 @@ def test_a_file_that_a_person_edited_stops_the_apply_before_anything_is_written(
     text = str(caught.value)
     assert text.startswith("/etc/default/kdump-tools was changed by somebody else than kdumpd, nothing was applied")
     assert "\n-USE_KDUMP=1\n" in text
-    assert text.endswith("hint: put what you need into /etc/kdumpd.yaml, move that file away, then: kdumpd apply")
+    assert text.endswith(
+        "hint: put what you need into /etc/kdumpd.yaml; to give the file to kdumpd and keep a copy: kdumpd apply --overwrite"
+    )
     assert etc(machine) == before
     assert stubs.calls == []
+
+
+def test_overwrite_takes_an_edited_file_over_and_keeps_a_copy_of_it(machine: FakeMachine) -> None:
+    machine.write("etc/default/kdump-tools", "USE_KDUMP=1\n")
+    facts = machine.facts()
+    apply_plan(make_plan(Policy(), facts), facts, machine.root, lambda text: None, overwrite=True)
+
+    (copy,) = (machine.root / "etc/default").glob("kdump-tools.saved-*")
+    assert copy.read_text() == "USE_KDUMP=1\n"
+    assert "USE_KDUMP=0\n" in machine.read("etc/default/kdump-tools")
+    assert not any(isinstance(step, WriteFile) for step in make_plan(Policy(), machine.facts()).steps)
 
 
 def test_an_image_that_can_not_be_built_leaves_the_older_one(machine: FakeMachine, stubs: Stubs) -> None:

@@ -123,3 +123,22 @@ def test_capture_refuses_to_run_on_a_living_machine(guest: Guest) -> None:
 
     assert refused.returncode == 1
     assert refused.stderr.startswith("kdumpd: this is not a dump kernel")
+
+
+def test_a_power_cut_in_the_middle_of_an_apply_is_mended_at_the_next_boot(guest: Guest) -> None:
+    guest.write("/etc/kdumpd.yaml", "crashkernel: 160M\n")
+    guest.run("sync")
+    guest.start("kdumpd apply")
+    guest.run("until grep -q 160M /etc/default/grub.d/kdumpd.cfg; do sleep 0.1; done")
+    # The files are written and update-grub has begun; it takes many seconds.
+    guest.kill()
+
+    guest.boot()
+    assert "an apply was cut off: its files were put back" in guest.run("journalctl --boot --unit kdumpd --output cat").stdout
+    assert "crashkernel=192M" in guest.read("/proc/cmdline")
+    assert guest.read("/boot/grub/grub.cfg").count("crashkernel=160M") >= 2
+    assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
+    status = guest.run("kdumpd status").stdout
+    assert (
+        "problem: the command line has crashkernel=192M, not 160M\n    way out: reboot: the boot loader has it already\n" in status
+    )
