@@ -29,8 +29,9 @@ FAILURE_ACTIONS = {
     FinalAction.REBOOT: "reboot-immediate",
     FinalAction.HALT: "poweroff-immediate",
 }
-# systemd gives up this many seconds after the capture itself should have.
+# systemd stops the capture this many seconds after it should have ended by itself, and ends the machine as many later.
 UNIT_GRACE = 30
+JOB_GRACE = 60
 
 
 def sysctls(policy: Policy) -> dict[str, int]:
@@ -54,6 +55,7 @@ def render_files(policy: Policy, facts: Facts) -> dict[str, str]:
         "store": capture.stores[0],
         "additions": " ".join(addition.parameter for addition in ADDITIONS),
         "timeout": capture.deadline + UNIT_GRACE,
+        "job_timeout": capture.deadline + UNIT_GRACE + JOB_GRACE,
         "failure_action": FAILURE_ACTIONS[capture.on_failure],
     }
     return {

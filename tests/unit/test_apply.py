@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.apply.apply import apply_plan, load_last_good
-from kdumpd.capture.settings import Settings
+from kdumpd.capture.settings import FinalAction, Settings
 from kdumpd.errors import ApplyError, BusyError, NotArmedError, ToolError
 from kdumpd.files import lock
 from kdumpd.plan.make import make_plan
@@ -219,3 +219,19 @@ def test_two_at_once_are_told_apart(tmp_path: Path) -> None:
         lock(tmp_path, patience=0.2),
     ):
         pass
+
+
+def test_the_deadline_of_the_policy_is_the_first_of_the_three_nets_of_the_capture(machine: FakeMachine) -> None:
+    apply(machine, Policy(capture=CapturePolicy(deadline=600, on_failure=FinalAction.POWEROFF)))
+    drop_in = machine.read("etc/systemd/system/kdumpd-capture.service.d/50-policy.conf").splitlines()
+
+    assert Settings.from_json(machine.read("var/lib/kdumpd/capture.json")).deadline == 600
+    assert drop_in[3:] == [
+        "[Unit]",
+        "FailureAction=poweroff-immediate",
+        "JobTimeoutSec=690",
+        "JobTimeoutAction=poweroff-immediate",
+        "",
+        "[Service]",
+        "TimeoutStartSec=630",
+    ]

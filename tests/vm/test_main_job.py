@@ -2,6 +2,7 @@
 """The main job, with the installed .deb: from the policy to the crash that the next boot knows of."""
 
 import json
+import re
 
 from tests.vm.guest import Guest
 
@@ -39,6 +40,7 @@ def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
     guest.panic()
     guest.wait_poweroff()
 
+    assert set(re.findall(r"systemd\[1\]: Start(?:ing|ed) (\S+)", guest.console())) == {"kdumpd-capture.service"}
     crashes = guest.list_folder("/var/crash")
     assert list(crashes.values()) == [0o700]
     folder = f"/var/crash/{next(iter(crashes))}"
