@@ -63,6 +63,19 @@ def make_parser() -> argparse.ArgumentParser:
         Unloads the dump kernel, so that a crash leaves nothing. The memory stays reserved. Lasts until `kdumpd arm`,
         `kdumpd apply`, a restart of kdumpd.service or the next boot.""")  # fmt: skip
 
+    policy = _command(commands, "policy", "read the policy, and nothing else", """\
+        Works on the policy and its drop-ins, FILE.d/*.yaml, which override it key by key in the order of their names.
+        Looks at nothing else of this machine.""")  # fmt: skip
+    policies = policy.add_subparsers(dest="action", metavar="ACTION", required=True)
+    check = _command(policies, "check", "tell everything that is wrong with it", """\
+        Reads the policy and its drop-ins as `apply` would, and tells every problem with file, line and column, and a hint.
+        Exits with 0 when there is none, with 1 when there are.""")  # fmt: skip
+    _add_policy(check)
+    show = _command(policies, "show", "the values that count, and where each is from", """\
+        Prints the whole policy as it is in force, as YAML: each value with the file and the line that it is from, or
+        "default". What it prints is a valid policy itself.""")  # fmt: skip
+    _add_policy(show)
+
     crashes = _command(
         commands,
         "crashes",

@@ -8,7 +8,7 @@ into 754, and forgets where each value stood.
 import difflib
 import enum
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -22,7 +22,7 @@ NULL = "tag:yaml.org,2002:null"
 
 
 class DecodeError(Exception):
-    """A value is wrong. Raised by a decoder, put on record at the value's place by `section` and `list_of`."""
+    """A value is wrong. Raised by a decoder, put on record at the value's place by `Section` and `list_of`."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -72,6 +72,13 @@ class Document:
 
     def _load(self, text: str, source: str) -> yaml.Node | None:
         try:
+            for token in yaml.scan(text):
+                if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
+                    mark = token.start_mark
+                    self.record(
+                        source, mark.line + 1, mark.column + 1, "anchors and aliases are not used here", "write the value out"
+                    )
+                    return None
             loader = yaml.SafeLoader(text)
             # Marks carry this name, so that each node knows its file even after texts were merged.
             loader.name = source
@@ -91,10 +98,11 @@ class Document:
     def _record_duplicates(self, node: yaml.MappingNode, name: str) -> None:
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            path = f"{name}{key_node.value}"
-            if key_node.value in lines:
-                self.record_at(key_node, f'the key "{path}" is here twice', f"the first one is in line {lines[key_node.value]}")
-            lines.setdefault(str(key_node.value), key_node.start_mark.line + 1)
+            key = _key(key_node)
+            path = f"{name}{key}"
+            if key in lines:
+                self.record_at(key_node, f'the key "{path}" is here twice', f"the first one is in line {lines[key]}")
+            lines.setdefault(key, key_node.start_mark.line + 1)
             if isinstance(value_node, yaml.MappingNode):
                 self._record_duplicates(value_node, f"{path}.")
 
@@ -109,6 +117,10 @@ class Document:
         text = lines[line - 1] if line <= len(lines) else None
         self.problems.append(Problem(source=source, line=line, column=column, message=message, hint=hint, text=text))
 
+    def origins(self) -> dict[str, str]:
+        """Dotted key -> `file:line` of every value that counts; a key that is not here has its default."""
+        return dict(_origins(self.root, "")) if self.root is not None else {}
+
     def raise_problems(self) -> None:
         """
         Raises:
@@ -120,14 +132,27 @@ class Document:
 
 def _merge(earlier: yaml.MappingNode, later: yaml.MappingNode) -> yaml.MappingNode:
     """Key by key, the later one wins; a list is one value."""
-    merged = {key.value: (key, value) for key, value in earlier.value}
+    merged = {_key(key): (key, value) for key, value in earlier.value}
     for key, value in later.value:
-        _, before = merged.get(key.value, (None, None))
+        _, before = merged.get(_key(key), (None, None))
         if isinstance(before, yaml.MappingNode) and isinstance(value, yaml.MappingNode):
-            merged[key.value] = (key, _merge(before, value))
+            merged[_key(key)] = (key, _merge(before, value))
         elif before is None or not _is_null(value):
-            merged[key.value] = (key, value)
+            merged[_key(key)] = (key, value)
     return yaml.MappingNode(later.tag, list(merged.values()), later.start_mark, later.end_mark)
+
+
+def _origins(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, str]]:
+    for key, value in node.value:
+        if isinstance(value, yaml.MappingNode):
+            yield from _origins(value, f"{name}{_key(key)}.")
+        elif not _is_null(value):
+            yield f"{name}{_key(key)}", f"{key.start_mark.name}:{key.start_mark.line + 1}"
+
+
+def _key(node: yaml.Node) -> str:
+    """The text of a key; YAML also allows lists and mappings there, which are never one of ours."""
+    return str(node.value) if isinstance(node, yaml.ScalarNode) else "…"
 
 
 def _is_null(node: yaml.Node) -> bool:
@@ -169,23 +194,34 @@ class Value:
 Decoder = Callable[[Value], T]
 
 
-def section(kind: Callable[..., T], keys: Mapping[str, Decoder[Any]]) -> Decoder[T]:
-    """Decodes keys and values into a dataclass. A key that is not there, or is wrong, keeps its default."""
+@dataclass(frozen=True)
+class Key:
+    """A key with one value: how it is read, and how its value is written for people."""
 
-    def decode(value: Value) -> T:
+    decode: Decoder[Any]
+    show: Callable[[Any], str] = str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A key whose value is keys and values again, which become a dataclass."""
+
+    kind: Callable[..., Any]
+    keys: "Mapping[str, Key | Section]"
+
+    def decode(self, value: Value) -> Any:
+        """A key that is not there, or is wrong, keeps its default."""
         if not isinstance(value.node, yaml.MappingNode):
             raise DecodeError(f"{value.name}: expected keys and values, found {value.described()}")
         fields: dict[str, Any] = {}
         for key_node, value_node in value.node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else "…"
+            key = _key(key_node)
             path = f"{value.name}.{key}" if value.name else key
-            if key not in keys:
-                value.document.record_at(key_node, f'unknown key "{path}"', _did_you_mean(key, keys))
+            if key not in self.keys:
+                value.document.record_at(key_node, f'unknown key "{path}"', _did_you_mean(key, self.keys))
             elif not _is_null(value_node):
-                _decode_into(fields, key, keys[key], Value(value.document, value_node, path))
-        return kind(**fields)
-
-    return decode
+                _decode_into(fields, key, self.keys[key].decode, Value(value.document, value_node, path))
+        return self.kind(**fields)
 
 
 def list_of(decoder: Decoder[T], *, at_least: int = 0) -> Decoder[tuple[T, ...]]:

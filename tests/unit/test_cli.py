@@ -10,7 +10,20 @@ from kdumpd import __version__
 from kdumpd.cli.main import main
 from tests.unit.fakes import FakeMachine
 
-COMMANDS = ["status", "plan", "apply", "arm", "disarm", "crashes", "crashes list", "capture", "daemon"]
+COMMANDS = [
+    "status",
+    "plan",
+    "apply",
+    "arm",
+    "disarm",
+    "crashes",
+    "crashes list",
+    "capture",
+    "daemon",
+    "policy",
+    "policy check",
+    "policy show",
+]
 
 
 @pytest.fixture
@@ -148,3 +161,14 @@ def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
 
     assert "Traceback" not in done.stderr
+
+
+def test_policy_check_and_show_read_the_policy_only(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "check", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out == f"no problem in {policy_file}\n"
+    assert main(["policy", "show", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out.startswith("crashkernel: 192M ")
+
+    policy_file.write_text("crashkernel: 1\n")
+    assert main(["policy", "check", "--policy", str(policy_file)]) == 1
+    assert capsys.readouterr().err.startswith(f'{policy_file}:1:14: crashkernel: "1" has no unit\n')

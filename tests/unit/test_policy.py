@@ -7,7 +7,7 @@ import pytest
 from kdumpd.apply.look import MAX_POLICY_BYTES, read_policy, read_policy_texts
 from kdumpd.capture.settings import FinalAction
 from kdumpd.errors import PolicyError
-from kdumpd.policy.decode import decode_policy
+from kdumpd.policy.decode import decode_policy, show_policy
 from kdumpd.policy.model import Fault, Policy
 from kdumpd.policy.nodes import PolicyText
 from kdumpd.units import MIB
@@ -88,6 +88,8 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
         ("panic:\n\ton: []\n", "p.yaml:2:1: not valid YAML: found character '\\t' that cannot start any token"),
         ("a: [\n", "p.yaml:2:1: not valid YAML"),
         ("a: 1\n---\nb: 2\n", "p.yaml:2:1: not valid YAML: but found another document"),
+        ("? [a, b]\n: 1\n", 'p.yaml:1:3: unknown key "…"'),
+        ("panic: &a\n  on: *a\n", "p.yaml:1:8: anchors and aliases are not used here"),
         (b"# caf\xe9\n", "p.yaml:1:6: byte 0xe9 is not UTF-8"),
         ("a: \x01\n", "p.yaml:1:1: not valid YAML"),
         ("[" * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
@@ -162,3 +164,29 @@ def test_an_empty_value_in_a_drop_in_overrides_nothing(etc: Path) -> None:
     (etc / "kdumpd.yaml.d/30-host.yaml").write_text("panic:\n")
 
     assert read_policy(etc / "kdumpd.yaml").panic.reboot_after == 20
+
+
+def test_show_tells_where_each_value_is_from(etc: Path) -> None:
+    lines = [" ".join(line.split()) for line in show_policy(read_policy_texts(etc / "kdumpd.yaml")).splitlines()]
+
+    assert lines == [
+        f"crashkernel: 192M # {etc}/kdumpd.yaml:1",
+        "panic:",
+        f"reboot_after: 30s # {etc}/kdumpd.yaml.d/30-host.yaml:2",
+        f"on: [oops] # {etc}/kdumpd.yaml:4",
+        "capture:",
+        "stores: [/var/crash] # default",
+        "deadline: 5min # default",
+        f"then: halt # {etc}/kdumpd.yaml.d/30-host.yaml:4",
+        "on_failure: reboot # default",
+    ]
+
+
+def test_what_show_prints_is_the_same_policy(etc: Path) -> None:
+    texts = read_policy_texts(etc / "kdumpd.yaml")
+
+    assert decode(show_policy(texts)) == decode_policy(texts)
+
+
+def test_show_of_an_empty_policy_is_the_defaults() -> None:
+    assert decode(show_policy([])) == Policy()
