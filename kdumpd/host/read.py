@@ -75,7 +75,9 @@ def _kernel_image(root: Path, release: str) -> str | None:
 
 def _image_digest(root: Path, release: str) -> str | None:
     """A hash of what the dump initrd is made from; None when some of it may not be read."""
-    digest = hashlib.sha256(f"{__version__}\0{release}\0".encode())
+    # A security update may keep the release and replace every module: the build is in the version, as `uname -v` shows it.
+    build = read_text(root / "proc/sys/kernel/version")
+    digest = hashlib.sha256(f"{__version__}\0{release}\0{build}\0".encode())
     conf = root / "etc/initramfs-tools"
     inputs = [root / "lib/modules" / release / "modules.dep", *sorted(path for path in conf.rglob("*") if path.is_file())]
     for path in inputs:

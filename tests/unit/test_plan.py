@@ -28,6 +28,13 @@ def test_the_dump_kernel_is_loaded_once_memory_is_reserved(machine: FakeMachine)
     assert step.command_line.startswith("root=UUID=1 console=ttyS0,115200 kdumpd.capture ")
 
 
+def test_a_new_build_of_the_same_release_gets_a_new_image(machine: FakeMachine) -> None:
+    before = machine.facts().image_digest
+    machine.write("proc/sys/kernel/version", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.193-1 (2026-12-01)\n")
+
+    assert machine.facts().image_digest != before
+
+
 def test_a_plan_prints_diffs_and_commands(machine: FakeMachine) -> None:
     text = str(make_plan(Policy(), machine.facts()))
 
