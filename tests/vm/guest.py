@@ -109,11 +109,12 @@ class Guest:
         """Makes the kernel die by `command`; returns without waiting for anything."""
         self._control().drop_events()
         self._new_console("crash")
-        self.start(command)
+        # The answer may die with the kernel; the next boot synchronises the channel anew.
+        self._agent_channel().send("guest-exec", _shell(command))
 
     def start(self, command: str) -> None:
         """Runs a shell command in the guest without waiting for its end."""
-        self._agent_channel().send("guest-exec", {"path": "/bin/sh", "arg": ["-c", command], "env": ENVIRONMENT})
+        self._agent_channel().command("guest-exec", _shell(command))
 
     def run(self, command: str, *, check: bool = True, stdin: bytes = b"", deadline: float | None = None) -> Result:
         """Runs a shell command as root in the guest.
@@ -122,10 +123,8 @@ class Guest:
             VmError: it failed (unless `check` is false), or did not end within the deadline (seconds).
         """
         agent = self._agent_channel()
-        started = agent.command("guest-exec", {
-            "path": "/bin/sh", "arg": ["-c", command], "env": ENVIRONMENT,
-            "input-data": base64.b64encode(stdin).decode(), "capture-output": True,
-        })  # fmt: skip
+        request = {**_shell(command), "input-data": base64.b64encode(stdin).decode(), "capture-output": True}
+        started = agent.command("guest-exec", request)
         end = time.monotonic() + (deadline or self.deadlines.command)
         while not (state := agent.command("guest-exec-status", {"pid": started["pid"]}))["exited"]:
             if time.monotonic() > end:
@@ -299,6 +298,10 @@ def qemu_argv(disk: Path, firmware_variables: Path) -> list[str]:
         "-device", "virtio-blk-pci,drive=disk,bootindex=0",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
+
+
+def _shell(command: str) -> dict[str, object]:
+    return {"path": "/bin/sh", "arg": ["-c", command], "env": ENVIRONMENT}
 
 
 def _debugfs(root: Path, request: str) -> str:

@@ -57,6 +57,12 @@ def test_a_failure_shows_what_the_guest_printed_and_where_its_console_is(guest: 
     assert str(guest.consoles[-1]) in text
 
 
+def test_a_command_that_is_not_waited_for_does_not_confuse_the_next(guest: Guest) -> None:
+    guest.start("sleep 100")
+
+    assert guest.run("echo mine").stdout == "mine\n"
+
+
 def test_every_boot_has_a_console_file_of_its_own(guest: Guest) -> None:
     guest.reboot()
 
