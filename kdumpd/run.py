@@ -6,7 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdumpd.errors import ToolError
@@ -25,16 +25,11 @@ class Result:
     stderr: str
 
 
-def run(
-    argv: Sequence[str | os.PathLike[str]],
-    *,
-    timeout: float,
-    ok: Collection[int] = (0,),
-) -> Result:
+def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float) -> Result:
     """Runs one program to its end, in a session of its own, with a small environment and no standard input.
 
     Raises:
-        ToolError: it is not installed, ended with a code that is not in `ok`, or was still running after
+        ToolError: it is not installed, ended with a code other than 0, or was still running after
             `timeout` seconds, in which case everything that it started was killed.
     """
     words = tuple(os.fspath(word) for word in argv)
@@ -61,7 +56,7 @@ def run(
             process.communicate()
             raise ToolError(f"`{shlex.join(words)}` was still running after {timeout:.0f} s and was killed") from problem
     result = Result(argv=words, returncode=process.returncode, stdout=stdout, stderr=stderr)
-    if result.returncode not in ok:
+    if result.returncode != 0:
         raise ToolError(_failure(result))
     return result
 

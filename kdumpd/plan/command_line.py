@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The command line of the dump kernel: the running one, minus what hurts there, plus what helps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kdumpd.capture.settings import MARKER
@@ -100,11 +99,11 @@ def crashkernel(command_line: str) -> str | None:
     return next(reversed(values(command_line, "crashkernel")), None)
 
 
-def dump_command_line(running: str, additions: Sequence[Addition] = ADDITIONS) -> str:
+def dump_command_line(running: str) -> str:
     """The command line for the dump kernel, without `elfcorehdr=`, which kexec adds."""
     dropped = {name.replace("-", "_") for removal in REMOVALS for name in removal.names}
     kept = [token for token in tokenize(running) if parameter_name(token).replace("-", "_") not in dropped]
     # What comes after "--" goes to init, not to the kernel.
     if "--" in kept:
         kept = kept[: kept.index("--")]
-    return " ".join([*kept, *(addition.parameter for addition in additions)])
+    return " ".join([*kept, *(addition.parameter for addition in ADDITIONS)])
