@@ -25,8 +25,8 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrit
     Raises:
         ApplyError: a file was edited by a person (and `overwrite` is not set), or the boot loader failed; no file has
             changed.
-        NotArmedError: the files are in place, but the dump kernel could not be loaded.
-        ToolError: the files are in place, but the dump image could not be built.
+        NotArmedError: the files are in place, but no dump kernel could be loaded.
+        ToolError: the files are in place, but the dump image could not be built, or the last good one had to be loaded.
     """
     files = [step for step in plan.steps if isinstance(step, WriteFile)]
     edited = [step for step in files if step.edited]
@@ -62,8 +62,8 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
     """Does the steps that change the running machine only; each may be repeated after a failure.
 
     Raises:
-        NotArmedError: the dump kernel could not be loaded.
-        ToolError: the dump image could not be built.
+        NotArmedError: no dump kernel could be loaded.
+        ToolError: the dump image could not be built, or the last good one had to be loaded.
     """
     for step in steps:
         report(step.summary)

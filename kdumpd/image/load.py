@@ -25,19 +25,20 @@ def load(root: Path, wanted: DumpSet, previous: DumpSet | None) -> None:
     leaves nothing: that is why the previous one is loaded once more.
 
     Raises:
-        NotArmedError: `wanted` is not loaded; the text says whether `previous` is.
+        NotArmedError: nothing is loaded.
+        ToolError: `wanted` could not be loaded, but `previous` is: a crash would still be saved.
     """
     try:
         _kexec_load(root, wanted)
     except ToolError as problem:
-        if previous is None or previous == wanted:
+        if previous is None or replace(previous, boot_id=wanted.boot_id) == wanted:
             raise NotArmedError(f"the dump kernel could not be loaded\n{problem}") from problem
         try:
             _kexec_load(root, previous)
         except ToolError:
             raise NotArmedError(f"neither the new dump kernel nor the last good one could be loaded\n{problem}") from problem
         _record(root, replace(previous, boot_id=wanted.boot_id))
-        raise NotArmedError(f"the new dump kernel could not be loaded, the last good one is in its place\n{problem}") from problem
+        raise ToolError(f"the new dump kernel could not be loaded, the last good one is in its place\n{problem}") from problem
     _record(root, wanted)
 
 

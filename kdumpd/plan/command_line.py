@@ -33,7 +33,8 @@ REMOVALS = (
     Removal(("resume", "noresume"), "there is nothing to wake up, and waiting for the device takes 30 s"),
     Removal(("quiet", "splash"), "would hide the only evidence of a capture that fails"),
     Removal(
-        ("panic", "oops", "panic_on_warn", "unknown_nmi_panic", "softlockup_panic", "nmi_watchdog"), "set below, for this kernel"
+        ("panic", "oops", "panic_on_warn", "unknown_nmi_panic", "softlockup_panic", "nmi_watchdog"),
+        "set below, or would end this kernel for a fault that it can survive",
     ),
     Removal(("ro",), "the store must be writable; see rw below"),
     Removal(("init", "systemd.unit", "single", "s", "S", "1", "3", "5", "rescue", "emergency"), "another way to boot than ours"),

@@ -160,7 +160,7 @@ def test_when_the_new_dump_kernel_fails_the_last_good_one_is_loaded_again(machin
     # As in the kernel: a load that fails has freed the old image already.
     stubs.add("kexec", f'case "$*" in *{old}*) echo 1 > {loaded};; *) echo 0 > {loaded}; echo key rejected >&2; exit 1;; esac')
 
-    with pytest.raises(NotArmedError) as caught:
+    with pytest.raises(ToolError) as caught:
         apply(machine)
 
     assert str(caught.value).startswith("the new dump kernel could not be loaded, the last good one is in its place\n")
@@ -178,10 +178,24 @@ def test_the_last_good_one_of_an_earlier_boot_counts_as_loaded_in_this_one(machi
     loaded = machine.root / "sys/kernel/kexec_crash_loaded"
     stubs.add("kexec", f'case "$*" in *{old["initrd"]}*) echo 1 > {loaded};; *) exit 1;; esac')
 
-    with pytest.raises(NotArmedError):
+    with pytest.raises(ToolError):
         apply(machine)
 
     assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json")) == {**old, "boot_id": "boot-2"}
+
+
+def test_a_dump_kernel_that_fails_is_not_its_own_last_good_one(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine)
+    machine.write("sys/kernel/kexec_crash_loaded", "0\n")
+    machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
+    stubs.add("kexec", "exit 1")
+    calls = len(stubs.calls)
+
+    with pytest.raises(NotArmedError, match=r"^the dump kernel could not be loaded\n"):
+        apply(machine)
+
+    assert [call.split()[:2] for call in stubs.calls[calls:] if call.startswith("kexec")] == [["kexec", "-s"], ["kexec", "-c"]]
 
 
 def test_the_image_before_the_last_is_removed(machine: FakeMachine) -> None:
