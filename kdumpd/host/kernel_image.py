@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a kernel image says of the memory that it needs to start: the setup header of an x86 bzImage."""
+
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+# Documentation/arch/x86/boot.rst. The header ends below 0x290, so the first KiB of the file holds all of it.
+HEAD_BYTES = 1024
+MAGIC, MAGIC_AT = b"HdrS", 0x202
+VERSION_AT = 0x206
+INIT_SIZE_AT, INIT_SIZE_SINCE = 0x260, 0x020A
+# For an image that does not say it: an arm64 Image (not compressed, so this is plenty) or an EFI zboot image (zstd or gzip,
+# which unpack to 3 to 4 times). Debian's kdump_mem_estimator takes the same 4 off x86. Debian's own bzImages, which do say
+# it, are at 3.8 (LZ4, 6.1 cloud) and 8.1 (XZ, 6.1): a multiple is no match for the header.
+ROOM_PER_FILE_BYTE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelImage:
+    """A kernel image as it lies on the disk. `init_size` is its own word on the memory that it starts in; None: it has none."""
+
+    file_size: int
+    init_size: int | None
+
+    @property
+    def room(self) -> int:
+        """The bytes to unpack itself and begin to run: text, data, bss and the packed image together, before any is freed."""
+        return self.init_size or ROOM_PER_FILE_BYTE * self.file_size
+
+
+def read_kernel_image(root: Path, path: str) -> KernelImage | None:
+    """The kernel image at an absolute path below `root`, or None when it is not there or not ours to read."""
+    try:
+        with (root / path.lstrip("/")).open("rb") as image:
+            return parse_kernel_image(image.read(HEAD_BYTES), file_size=os.fstat(image.fileno()).st_size)
+    except OSError:
+        return None
+
+
+def parse_kernel_image(head: bytes, *, file_size: int) -> KernelImage:
+    """The same from the first KiB of the file."""
+    return KernelImage(file_size=file_size, init_size=_init_size(head))
+
+
+def _init_size(head: bytes) -> int | None:
+    if len(head) < HEAD_BYTES or not head.startswith(MAGIC, MAGIC_AT):
+        return None
+    (version,) = struct.unpack_from("<H", head, VERSION_AT)
+    if version < INIT_SIZE_SINCE:
+        return None
+    (init_size,) = struct.unpack_from("<I", head, INIT_SIZE_AT)
+    return int(init_size) or None

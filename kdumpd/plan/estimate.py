@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What crashkernel= this machine needs: computed line by line, or from what a dump kernel measured here.
+
+The lines are added up, although not all of them are needed at the same moment. On the reference guest (kernel 6.1 cloud,
+1 CPU, 2 GiB) that sum is where life begins: with an initrd of 5.7 MiB it is 95 MiB, by what was measured there, and the guest
+dies at crashkernel=96M and lives at 112M. The margin comes on top of that.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from kdumpd.host.kernel_image import KernelImage
+from kdumpd.units import KIB, MIB, approximate_size, format_size
+
+# When the kernel image can't be read: init_size of Debian's 6.1 is 63.6 MiB, of its cloud kernel 51.5.
+TYPICAL_KERNEL = 64 * MIB
+# When the dump initrd is not built yet: with MODULES=dep the reference guest has 5.7 MiB, unpacked 14.9. This is more, but by
+# less than KEEP_WITHIN, so that the first build does not ask for a second reboot.
+TYPICAL_INITRD, TYPICAL_ROOTFS = 8 * MIB, 24 * MIB
+# zstd packs the dump initrd of the reference guest to 1/2.6, its ordinary one to 1/3.9.
+ROOTFS_PER_INITRD = 4
+# 62 pages of per-CPU variables (6.1 says so in its log), slab caches and the stacks of the kernel's threads, rounded up.
+PER_CPU = MIB
+# makedumpfile keeps two bitmaps with a bit per page; when they get too large for it, it works in cycles on a part of them.
+OLD_MEMORY_PER_BITMAP_BYTE, LARGEST_BITMAP = 4 * KIB * 8 // 2, 32 * MIB
+# Queues and rings of real hardware. What there is can't be seen from here, but large machines have more of it: RHEL's
+# defaults double from 256M to 512M at 64 GiB.
+RAM_PER_DRIVER_BYTE, MOST_DRIVERS = 4 * KIB, 64 * MIB
+# Peak of systemd, Python and makedumpfile, with the kernel's slabs for them: 33.5 MiB on the reference guest, six times.
+USER_SPACE = 34 * MIB
+# struct page: 64 bytes per 4 KiB. For a section of 128 MiB that has any memory at boot it is allocated whole (sparse_init_nid()
+# in mm/sparse.c): 2 MiB for each end of the reservation, and 2 for the first MiB of the machine, which kexec hands on.
+MAP_EDGES = 3 * 2 * MIB
+# Others found 144M too little for a small real machine (a Steam Deck). To go lower takes a measurement, not a sum.
+FLOOR = 160 * MIB
+# What is in use is kept as long as it is at most this far above the need.
+KEEP_WITHIN = 64 * MIB
+
+
+class Source(StrEnum):
+    """Where an estimate comes from."""
+
+    COMPUTED = "computed"
+    MEASURED = "measured"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPeak:
+    """What one boot of a dump kernel on this machine had and used, in bytes: `total` is its MemTotal."""
+
+    reserved: int
+    total: int
+    peak_used: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EstimateInputs:
+    """What the need depends on. `initrd` is its size on the disk, `rootfs` unpacked, `cpus` those of the dump kernel."""
+
+    kernel: KernelImage | None
+    initrd: int | None
+    rootfs: int | None
+    cpus: int
+    ram: int
+    measured: MeasuredPeak | None = None
+
+
+@dataclass(frozen=True)
+class EstimateLine:
+    """One part of the need, in bytes, and the reason for it."""
+
+    name: str
+    bytes: int
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """The need line by line. `step` is what the total is rounded up to, `floor` what it never falls below."""
+
+    source: Source
+    lines: tuple[EstimateLine, ...]
+    margin: EstimateLine
+    step: int
+    floor: int = 0
+
+    @property
+    def sum(self) -> int:
+        return sum(line.bytes for line in self.lines)
+
+    @property
+    def need(self) -> int:
+        """The least that is safe, not rounded."""
+        return max(self.sum + self.margin.bytes, self.floor)
+
+    @property
+    def total(self) -> int:
+        """What to ask the kernel for."""
+        return -(-self.need // self.step) * self.step
+
+    def __str__(self) -> str:
+        reason = f"rounded up to {format_size(self.step)}" + (f", at least {format_size(self.floor)}" if self.floor else "")
+        rows = [*self.lines, EstimateLine("sum", self.sum, ""), self.margin, EstimateLine("total", self.total, reason)]
+        width = max(len(row.name) for row in rows)
+        table = [f"{row.name:{width}}  {row.bytes / MIB:6.1f}M  {row.why}".rstrip() for row in rows]
+        return "\n".join([*table, f"crashkernel={format_size(self.total)}"])
+
+
+def estimate(inputs: EstimateInputs) -> Estimate:
+    """What to reserve. A measurement replaces all that it covers: it knows this machine's hardware."""
+    if found := inputs.measured:
+        lines: tuple[EstimateLine, ...] = (
+            EstimateLine("kernel", found.reserved - found.total, f"kept for itself, of {format_size(found.reserved)}: measured"),
+            EstimateLine("peak", found.peak_used, "the most in use while that crash was captured: measured"),
+            *_initrd_lines(inputs),
+        )
+        # Crashes differ: in the state that the hardware was left in, in the length of the log.
+        margin = _margin(lines, least=24 * MIB, why="the next crash may take more")
+        return Estimate(source=Source.MEASURED, lines=lines, margin=margin, step=16 * MIB)
+    lines = _computed_lines(inputs)
+    # A quarter of a small machine's sum would be too little for one driver that is larger than guessed.
+    margin = _margin(lines, least=32 * MIB, why="what cannot be computed")
+    return Estimate(source=Source.COMPUTED, lines=lines, margin=margin, step=32 * MIB, floor=FLOOR)
+
+
+def keep_or_change(current: int | None, estimate: Estimate) -> int:
+    """What to ask for when `current` is asked for now: the same, unless it is too little or far too much.
+
+    Every change takes a reboot, and an initrd grows and shrinks a little with every update.
+    """
+    if current is not None and estimate.need <= current <= estimate.need + KEEP_WITHIN:
+        return current
+    return estimate.total
+
+
+def measured_peak(statuses: Iterable[Mapping[str, Any]], release: str, *, reserved: int) -> MeasuredPeak | None:
+    """The newest measurement of a capture that worked, under this kernel release. `reserved` bytes were there for it."""
+    fit = (status for status in statuses if status.get("dmesg_saved") is True and status.get("kernel", release) == release)
+    for status in sorted(fit, key=lambda status: str(status.get("started", "")), reverse=True):
+        memory = status.get("memory_kib") or {}
+        total, peak = (KIB * int(memory.get(name, 0)) for name in ("total", "peak_used"))
+        # Zeros when /proc/meminfo could not be read; more than was reserved when that has been another boot.
+        if 0 < peak <= total < reserved:
+            return MeasuredPeak(reserved=reserved, total=total, peak_used=peak)
+    return None
+
+
+def _computed_lines(inputs: EstimateInputs) -> tuple[EstimateLine, ...]:
+    kernel = inputs.kernel.room if inputs.kernel else TYPICAL_KERNEL
+    said = "its init_size" if inputs.kernel and inputs.kernel.init_size else "guessed"
+    bitmap = min(inputs.ram // OLD_MEMORY_PER_BITMAP_BYTE, LARGEST_BITMAP)
+    drivers = min(inputs.ram // RAM_PER_DRIVER_BYTE, MOST_DRIVERS)
+    lines = (
+        EstimateLine("kernel image", kernel, f"text, data and room to unpack itself ({said})"),
+        EstimateLine("CPUs", PER_CPU * inputs.cpus, f"per-CPU memory and threads, for {inputs.cpus}"),
+        EstimateLine("drivers", drivers, f"a guess by the machine's memory, {approximate_size(inputs.ram)}"),
+        *_initrd_lines(inputs),
+        EstimateLine("user space", USER_SPACE, "systemd, Python, makedumpfile: a measured peak"),
+        EstimateLine("bitmaps", bitmap, f"makedumpfile: 2 bits for each page of {approximate_size(inputs.ram)}"),
+    )
+    # Of the whole reservation, this line and the margin included: (x + x/50) * 1.25 / 64 is x/50.
+    memory_map = sum(line.bytes for line in lines) // 50 + MAP_EDGES
+    return (*lines, EstimateLine("memory map", memory_map, "1/64 of the reservation, in whole sections of 128M"))
+
+
+def _initrd_lines(inputs: EstimateInputs) -> tuple[EstimateLine, ...]:
+    # No measurement covers these: it begins with the capture, when the initrd is unpacked, used and gone.
+    initrd, why = (TYPICAL_INITRD, "a typical one: none is built yet") if inputs.initrd is None else (inputs.initrd, "as loaded")
+    guess = TYPICAL_ROOTFS if inputs.initrd is None else ROOTFS_PER_INITRD * initrd
+    rootfs, guessed = (guess, " (guessed)") if inputs.rootfs is None else (inputs.rootfs, "")
+    return EstimateLine("initrd", initrd, why), EstimateLine("its files", rootfs, f"unpacked, all in memory{guessed}")
+
+
+def _margin(lines: tuple[EstimateLine, ...], *, least: int, why: str) -> EstimateLine:
+    size = max(sum(line.bytes for line in lines) // 4, least)
+    return EstimateLine("margin", size, f"25 %, at least {format_size(least)}: {why}")
