@@ -7,16 +7,35 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from kdumpd.apply import grub
-from kdumpd.errors import ApplyError, NotArmedError
-from kdumpd.files import Transaction, undo_unfinished
+from kdumpd.apply.boot_loader import check_result, run_tool
+from kdumpd.errors import ApplyError, NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
+from kdumpd.host.read import read_kexec
 from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
 from kdumpd.image.load import load
-from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, Plan, RunTool, SetSysctl, Step, WriteFile, fingerprint
+from kdumpd.plan.steps import (
+    BuildImage,
+    LoadByKdumpTools,
+    LoadDumpKernel,
+    LoadModule,
+    MakeFolder,
+    Plan,
+    RemoveFile,
+    RunTool,
+    SetKernelValue,
+    Step,
+    WriteFile,
+    fingerprint,
+)
+from kdumpd.run import run
+from kdumpd.transaction import Transaction, undo_unfinished
 
 Report = Callable[[str], None]
+FileStep = WriteFile | RemoveFile
+# It may have to build its initrd first.
+KDUMP_TOOLS_TIMEOUT = 900.0
+MODPROBE_TIMEOUT = 60.0
 
 
 def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrite: bool = False) -> None:
@@ -28,23 +47,43 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrit
         NotArmedError: the files are in place, but no dump kernel could be loaded.
         ToolError: the files are in place, but the dump image could not be built, or the last good one had to be loaded.
     """
-    files = [step for step in plan.steps if isinstance(step, WriteFile)]
+    files = [step for step in plan.steps if isinstance(step, WriteFile | RemoveFile)]
     edited = [step for step in files if step.edited]
     if edited and not overwrite:
         raise _refusal(edited)
-    copies = [_saved_copy(step) for step in edited]
     tools = [step for step in plan.steps if isinstance(step, RunTool)]
     if files or tools:
-        paths = [*(step.path for step in (*copies, *files)), layout.absolute(layout.RENDERED)]
-        with Transaction(root, paths, [tool.argv for tool in tools]) as transaction:
-            for step in (*copies, *files):
-                report(step.summary)
-                transaction.write(step.path, step.content.encode(), step.mode)
-            transaction.write(layout.absolute(layout.RENDERED), _rendered(facts.rendered, files), 0o644)
-            for tool in tools:
-                report(tool.summary)
-                grub.update(tool.argv)
-    do_steps(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RunTool)), facts, root, report)
+        _change_files([*(_saved_copy(step) for step in edited), *files], tools, _values_before(plan), facts, root, report)
+    do_steps(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RemoveFile | RunTool)), facts, root, report)
+
+
+def _change_files(
+    files: list[FileStep], tools: list[RunTool], values: Mapping[str, str], facts: Facts, root: Path, report: Report
+) -> None:
+    rendered = layout.absolute(layout.RENDERED)
+    # A rollback brings its own record of what kdumpd has rendered.
+    records = not any(step.path == rendered for step in files)
+    touched = [path for tool in tools for path in tool.touches]
+    paths = dict.fromkeys([*(step.path for step in files), *touched, rendered])
+    # What a program touches is put back as it was; what it only makes out of our files, it can make again.
+    repeatable = [tool.argv for tool in tools if not tool.touches]
+    with Transaction(root, list(paths), repeatable, values) as transaction:
+        for step in files:
+            report(step.summary)
+            if isinstance(step, WriteFile):
+                transaction.write(step.path, step.content.encode(errors="surrogateescape"), step.mode)
+            else:
+                transaction.remove(step.path)
+        if records:
+            transaction.write(rendered, _record(facts.rendered, files), 0o644)
+        for tool in tools:
+            report(tool.summary)
+            run_tool(tool.argv)
+            check_result(root, tool)
+
+
+def _values_before(plan: Plan) -> dict[str, str]:
+    return {step.path: step.before for step in plan.steps if isinstance(step, SetKernelValue)}
 
 
 def recover(root: Path, report: Report) -> None:
@@ -55,7 +94,7 @@ def recover(root: Path, report: Report) -> None:
     """
     for tool in undo_unfinished(root):
         report(f"an apply was cut off: its files were put back, run {shlex.join(tool)} again")
-        grub.update(tool)
+        run_tool(tool)
 
 
 def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) -> None:
@@ -70,8 +109,12 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
         match step:
             case MakeFolder(path=path, mode=mode):
                 (root / path.lstrip("/")).mkdir(mode=mode, parents=True, exist_ok=True)
-            case SetSysctl(name=name, value=value):
-                (root / "proc/sys" / name.replace(".", "/")).write_text(f"{value}\n")
+            case SetKernelValue(path=path, value=value):
+                (root / path.lstrip("/")).write_text(f"{value}\n")
+            case LoadModule(name=name):
+                run(["modprobe", name], timeout=MODPROBE_TIMEOUT)
+            case LoadByKdumpTools():
+                _load_by_kdump_tools(root)
             case BuildImage(release=release, initrd=initrd):
                 build_initrd(root, release, initrd)
             case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
@@ -98,7 +141,16 @@ def load_last_good(facts: Facts, root: Path, report: Report) -> None:
     load(root, replace(facts.last_loaded, boot_id=facts.boot_id), None)
 
 
-def _refusal(edited: list[WriteFile]) -> ApplyError:
+def _load_by_kdump_tools(root: Path) -> None:
+    try:
+        run(["kdump-config", "reload"], timeout=KDUMP_TOOLS_TIMEOUT)
+    except ToolError as problem:
+        raise NotArmedError(f"kdump-tools could not load the dump kernel\n{problem}") from problem
+    if not read_kexec(root).loaded:
+        raise NotArmedError("kdump-config ended well, but the kernel says that nothing is loaded", hint="kdump-config show")
+
+
+def _refusal(edited: list[FileStep]) -> ApplyError:
     names = " and ".join(step.path for step in edited)
     diffs = "\n".join(step.details() for step in edited)
     return ApplyError(
@@ -107,12 +159,15 @@ def _refusal(edited: list[WriteFile]) -> ApplyError:
     )
 
 
-def _saved_copy(step: WriteFile) -> WriteFile:
+def _saved_copy(step: FileStep) -> WriteFile:
     """What a person wrote, beside it. No program reads a file of that ending, and two versions have two names."""
     content = step.before or ""
     return WriteFile(path=f"{step.path}.saved-{fingerprint(content)[:8]}", content=content, before=None)
 
 
-def _rendered(before: Mapping[str, str], files: list[WriteFile]) -> bytes:
-    now = {**before, **{step.path: fingerprint(step.content) for step in files}}
+def _record(before: Mapping[str, str], files: list[FileStep]) -> bytes:
+    """By which kdumpd knows its own files again."""
+    gone = {step.path for step in files if isinstance(step, RemoveFile)}
+    kept = {path: known for path, known in before.items() if path not in gone}
+    now = kept | {step.path: fingerprint(step.content) for step in files if isinstance(step, WriteFile)}
     return (json.dumps(now, indent=2) + "\n").encode()

@@ -1,18 +1,51 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What most commands begin with: the policy in force and a look at this machine."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpd.errors import PolicyError, Problem
+from kdumpd.files import read_text
+from kdumpd.host import layout
 from kdumpd.host.facts import Facts
 from kdumpd.host.read import read_facts
-from kdumpd.plan.render import SYSCTLS
+from kdumpd.plan.kernel_values import all_paths
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.model import Policy
 from kdumpd.policy.nodes import PolicyText
+from kdumpd.policy.show import dump_policy
 
 ROOT = Path("/")
 MAX_POLICY_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class InForce:
+    """The policy by which this machine is kept. `policy` None: there is none, by an error or by a rollback of the first apply."""
+
+    policy: Policy | None
+    problem: PolicyError | None = None
+    rolled_back: bool = False
+
+
+def policy_in_force(path: Path, root: Path) -> InForce:
+    """What the file says; when it has errors or was rolled back, what was applied before."""
+    try:
+        policy = read_policy(path)
+    except PolicyError as problem:
+        return InForce(policy=_applied_last(root), problem=problem)
+    if dump_policy(policy) == read_text(root / layout.ROLLED_BACK):
+        return InForce(policy=_applied_last(root), rolled_back=True)
+    return InForce(policy=policy)
+
+
+def _applied_last(root: Path) -> Policy | None:
+    text = read_text(root / layout.IN_FORCE)
+    try:
+        return None if text is None else decode_policy([PolicyText(source=str(layout.IN_FORCE), content=text.encode())])
+    except PolicyError:
+        # Written by a kdumpd with other keys.
+        return None
 
 
 def read_policy(path: Path) -> Policy:
@@ -28,7 +61,7 @@ def look(policy: Policy, root: Path) -> Facts:
     Raises:
         HostError: this machine does not let itself be read.
     """
-    return read_facts(root, stores=policy.capture.stores, sysctls=SYSCTLS)
+    return read_facts(root, stores=policy.capture.stores, values=all_paths())
 
 
 def read_policy_texts(path: Path) -> tuple[PolicyText, ...]:

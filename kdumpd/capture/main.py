@@ -54,7 +54,7 @@ class Capture:
         self._ended = threading.Lock()
         self._settings = Settings()
         self._began = time.monotonic()
-        self._meter = MemoryMeter(root / "proc/meminfo")
+        self._meter = MemoryMeter(root / "proc")
         self._status = Status(started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), kernel=os.uname().release)
 
     def run(self) -> None:

@@ -20,10 +20,24 @@ class FinalAction(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class VmcoreSettings:
+    """How makedumpfile is to save the memory: what it leaves out (`-d`), and how it compresses."""
+
+    level: int = 31
+    compress: str = "lzo"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The defaults are what a capture does when it can't read its file: save to /var/crash, and never sit there."""
 
+    dmesg: bool = True
+    pstore: bool = True
+    vmcore: VmcoreSettings | None = None
     stores: tuple[str, ...] = ("/var/crash",)
+    keep_count: int = 10
+    keep_size: int = field(default=5 << 30, metadata={"unit": "bytes"})
+    keep_free: int = field(default=1 << 30, metadata={"unit": "bytes"})
     deadline: int = field(default=300, metadata={"unit": "seconds"})
     then: FinalAction = FinalAction.POWEROFF
     on_failure: FinalAction = FinalAction.REBOOT
@@ -38,10 +52,17 @@ class Settings:
         Raises:
             ValueError: it is not such a text.
         """
-        found: Any = json.loads(text)
         try:
+            found: dict[str, Any] = dict(json.loads(text))
+            vmcore = found.get("vmcore")
             return cls(
+                dmesg=bool(found.get("dmesg", True)),
+                pstore=bool(found.get("pstore", True)),
+                vmcore=VmcoreSettings(level=int(vmcore["level"]), compress=str(vmcore["compress"])) if vmcore else None,
                 stores=tuple(str(store) for store in found["stores"]),
+                keep_count=int(found.get("keep_count", cls.keep_count)),
+                keep_size=int(found.get("keep_size", cls.keep_size)),
+                keep_free=int(found.get("keep_free", cls.keep_free)),
                 deadline=int(found["deadline"]),
                 then=FinalAction(found["then"]),
                 on_failure=FinalAction(found["on_failure"]),

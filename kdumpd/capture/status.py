@@ -22,8 +22,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Memory:
-    """What the dump kernel had and needed, in KiB. `peak_used` is MemTotal minus the lowest MemAvailable seen."""
+    """What the dump kernel had and needed, in KiB.
 
+    `given` is all memory that it found, so about what was reserved; `total` its MemTotal, which lacks what the kernel
+    took for itself; `peak_used` is `total` minus the lowest MemAvailable seen.
+    """
+
+    given: int = 0
     total: int = 0
     peak_used: int = 0
     lowest_available: int = 0

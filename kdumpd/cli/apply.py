@@ -5,6 +5,7 @@ import argparse
 
 from kdumpd.apply.apply import apply_plan, recover
 from kdumpd.apply.look import ROOT, look, read_policy
+from kdumpd.cli.ask import agreed
 from kdumpd.errors import ExitCode
 from kdumpd.files import lock
 from kdumpd.plan.make import make_plan
@@ -16,6 +17,8 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         recover(ROOT, print)
         facts = look(policy, ROOT)
         plan = make_plan(policy, facts)
+        if not agreed(plan, arguments.yes):
+            return ExitCode.USAGE
         apply_plan(plan, facts, ROOT, lambda text: print(text, flush=True), overwrite=arguments.overwrite)
     if plan.is_empty:
         print("nothing to change: this machine is as the policy says")

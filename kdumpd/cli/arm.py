@@ -7,7 +7,7 @@ from kdumpd.apply.apply import do_steps
 from kdumpd.apply.look import ROOT, look, read_policy
 from kdumpd.errors import ExitCode, NotArmedError
 from kdumpd.files import lock
-from kdumpd.plan.make import arming_steps
+from kdumpd.plan.make import arming_steps, wanted_dump_set
 from kdumpd.plan.readiness import judge
 
 
@@ -15,10 +15,10 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     with lock(ROOT):
         facts = look(policy, ROOT)
-        if not facts.kexec.reserved or facts.kernel_image is None:
+        steps = arming_steps(policy, facts)
+        if not facts.kexec.reserved or (wanted_dump_set(policy, facts) is None and not steps):
             trouble = judge(policy, facts).troubles[0]
             raise NotArmedError(trouble.fact, hint=trouble.way_out)
-        steps = arming_steps(facts)
         do_steps(steps, facts, ROOT, lambda text: print(text, flush=True))
     print("armed" if steps else "armed already: nothing to do")
     return ExitCode.OK

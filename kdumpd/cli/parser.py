@@ -48,11 +48,23 @@ def make_parser() -> argparse.ArgumentParser:
     apply = _command(commands, "apply", "make this machine what the policy says", """\
         Writes the files, updates the boot loader, builds the dump image and loads the dump kernel: exactly the steps
         that `plan` shows. If a file or the boot loader fails, all files are as before. A file that somebody else
-        changed is not overwritten, unless you say so. `systemctl reload kdumpd` does the same.""")  # fmt: skip
+        changed is not overwritten, unless you say so. Shows the plan and asks first. `systemctl reload kdumpd` does the
+        same without asking.""")  # fmt: skip
     _add_policy(apply)
-    apply.add_argument(
-        "--overwrite", action="store_true", help="take over files that somebody else changed, keep a copy beside them"
-    )
+    _add_changes(apply)
+
+    rollback = _command(commands, "rollback", "go back to the state before the last apply", """\
+        Puts every file, the boot loader and the kernel's parameters back as they were before the last apply that changed a
+        file. The policy file is not touched: what it says is not applied again until you change it, or say `kdumpd apply`.
+        A second rollback goes forward again.""")  # fmt: skip
+    _add_policy(rollback)
+    _add_changes(rollback)
+
+    estimate = _command(commands, "estimate", "how much memory a dump kernel needs here, line by line", """\
+        Adds up what a dump kernel needs on this machine, with the reason for each line; after a crash was captured, from
+        what that capture really used. This is what `crashkernel: auto` asks for. Run it as root: others may not read what
+        was measured.""")  # fmt: skip
+    _add_policy(estimate)
 
     arm = _command(commands, "arm", "build the dump image if needed and load the dump kernel", """\
         Loads the dump kernel into the reserved memory, without touching any file of /etc. Does nothing when the right
@@ -70,7 +82,11 @@ def make_parser() -> argparse.ArgumentParser:
     check = _command(policies, "check", "tell everything that is wrong with it", """\
         Reads the policy and its drop-ins as `apply` would, and tells every problem with file, line and column, and a hint.
         Exits with 0 when there is none, with 1 when there are.""")  # fmt: skip
+    check.add_argument("file", nargs="?", type=Path, metavar="FILE", help="check this file, and FILE.d/*.yaml, instead")
     _add_policy(check)
+    _command(policies, "schema", "a JSON Schema of the policy, for editors", """\
+        Prints a JSON Schema (draft 2020-12) with every key, its meaning and its default. An editor with a YAML language server
+        uses it by this first line of a policy: "# yaml-language-server: $schema=FILE".""")  # fmt: skip
     show = _command(policies, "show", "the values that count, and where each is from", """\
         Prints the whole policy as it is in force, as YAML: each value with the file and the line that it is from, or
         "default". What it prints is a valid policy itself.""")  # fmt: skip
@@ -109,6 +125,13 @@ def _command(
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", type=Path, default=DEFAULT_POLICY, metavar="FILE", help="the policy (default: %(default)s)")
+
+
+def _add_changes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="take over files that somebody else changed, keep a copy beside them"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

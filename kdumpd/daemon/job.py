@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from kdumpd.apply.apply import apply_plan, load_last_good, recover
-from kdumpd.apply.look import look, read_policy
+from kdumpd.apply.look import InForce, look, policy_in_force
 from kdumpd.capture.durable import write_file
 from kdumpd.crashes.archive import capture_stores, list_crashes
 from kdumpd.daemon.journal import Priority, log
@@ -19,34 +19,57 @@ from kdumpd.policy.model import Policy
 
 def keep_armed(root: Path, policy_file: Path) -> str:
     """Applies the policy and arms, then reports new crashes. Returns the state in one line, for systemd's status."""
-    policy = Policy()
+    in_force = InForce(policy=None)
     problem: KdumpdError | None = None
     try:
         with lock(root):
             recover(root, lambda text: log(Priority.WARNING, text))
-            policy = read_policy(policy_file)
-            facts = look(policy, root)
-            plan = make_plan(policy, facts)
-            apply_plan(plan, facts, root, lambda text: log(Priority.INFO, text))
-        for note in plan.notes:
-            log(Priority.WARNING, note)
+            in_force = policy_in_force(policy_file, root)
+            problem = _told(in_force, policy_file)
+            _apply(in_force, root)
     except (KdumpdError, OSError) as error:
         problem = error if isinstance(error, KdumpdError) else KdumpdError(f"{error.filename}: {error.strerror}")
         log(Priority.ERROR, str(problem))
-        _arm_anyway(root, policy)
+        _arm_anyway(root, in_force.policy or Policy())
     try:
         report_crashes(root)
     except OSError as error:
         log(Priority.ERROR, f"crashes will be reported again, {error.filename}: {error.strerror}")
+    policy = in_force.policy or Policy()
     return _state(judge(policy, look(policy, root)), problem)
+
+
+def _told(in_force: InForce, policy_file: Path) -> KdumpdError | None:
+    if in_force.rolled_back:
+        log(Priority.WARNING, f"the policy in {policy_file} was rolled back: what was applied before it stays in force")
+    if in_force.problem:
+        log(Priority.ERROR, str(in_force.problem))
+    return in_force.problem
+
+
+def _apply(in_force: InForce, root: Path) -> None:
+    if in_force.policy is None:
+        _arm_last_good(root, Policy())
+        return
+    facts = look(in_force.policy, root)
+    plan = make_plan(in_force.policy, facts)
+    if in_force.rolled_back:
+        plan = plan.without(layout.absolute(layout.ROLLED_BACK))
+    apply_plan(plan, facts, root, lambda text: log(Priority.INFO, text))
+    for note in plan.notes:
+        log(Priority.WARNING, note)
 
 
 def _arm_anyway(root: Path, policy: Policy) -> None:
     try:
         with lock(root):
-            load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
+            _arm_last_good(root, policy)
     except (KdumpdError, OSError) as problem:
         log(Priority.ERROR, str(problem))
+
+
+def _arm_last_good(root: Path, policy: Policy) -> None:
+    load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
 
 
 def _state(readiness: Readiness, problem: KdumpdError | None) -> str:

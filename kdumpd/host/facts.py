@@ -5,11 +5,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from kdumpd.capture.status import Status
+from kdumpd.host.kernel_image import KernelImage
+from kdumpd.host.memory_map import MemoryMap
+from kdumpd.transaction import Generation
+
 
 class BootLoader(StrEnum):
     """Who passes the kernel its command line."""
 
-    GRUB = "grub"
+    GRUB = "GRUB"
+    GRUBBY = "grubby"
+    SYSTEMD_BOOT = "systemd-boot"
     NONE = "none"
 
 
@@ -33,10 +40,74 @@ class DumpSet:
 
 @dataclass(frozen=True, kw_only=True)
 class BootEntry:
-    """One `linux` line of grub.cfg."""
+    """One kernel command line that the next boot may use."""
 
     command_line: str
-    recovery: bool
+    recovery: bool = False
+
+
+@dataclass(frozen=True)
+class InstalledKernel:
+    """A kernel that may be booted, and its image."""
+
+    release: str
+    image: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashkernelSource:
+    """A file that is not kdumpd's and sets crashkernel= too; `later`: it is read after kdumpd's, so it would win."""
+
+    path: str
+    later: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """The boot loader, by what it was recognised, and what it would do at the next boot.
+
+    `entries` None: this user may not read them. `entry_files` are the files that hold them, where each has its own.
+    `kernel_cmdline` is /etc/kernel/cmdline, None when it is not there.
+    """
+
+    loader: BootLoader
+    seen: str
+    entries: tuple[BootEntry, ...] | None = None
+    entry_files: tuple[str, ...] = ()
+    other_sources: tuple[CrashkernelSource, ...] = ()
+    kernel_cmdline: str | None = None
+    kernels: tuple[InstalledKernel, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pstore:
+    """Who keeps the kernel's last words. `active` is the backend that has it; `knows_reserve_mem`: ramoops has mem_name=."""
+
+    active: str | None
+    loaded: bool
+    has_efi: bool
+    has_erst: bool
+    knows_reserve_mem: bool
+    options: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KdumpTools:
+    """Debian's kdump-tools: how it called kexec the last time, and whether that was in this boot."""
+
+    last_command: str | None
+    loaded_in_this_boot: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizing:
+    """What decides how much memory a dump kernel needs here. Sizes in bytes, None where not known."""
+
+    ram: int
+    kernel: KernelImage | None
+    initrd: int | None
+    unpacked: int | None
+    captures: tuple[Status, ...] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +122,11 @@ class Store:
 
 @dataclass(frozen=True, kw_only=True)
 class ManagedFile:
-    """What is on the disk where kdumpd renders a file. `unreadable` says why it can't be compared."""
+    """What is on the disk where kdumpd renders a file. `unreadable`: not for this user. `pristine`: as its package brought it."""
 
     content: str | None
     unreadable: bool = False
+    pristine: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +137,19 @@ class Facts:
     boot_id: str
     command_line: str
     kexec: Kexec
-    boot_loader: BootLoader
-    boot_entries: tuple[BootEntry, ...] | None
+    boot: Boot
+    sizing: Sizing
+    memory_map: MemoryMap | None
+    pstore: Pstore
+    kdump_tools: KdumpTools | None
     kernel_image: str | None
     image_digest: str | None
     images: tuple[str, ...]
     last_loaded: DumpSet | None
     stores: tuple[Store, ...]
-    sysctls: Mapping[str, int]
+    values: Mapping[str, str]
     files: Mapping[str, ManagedFile]
     rendered: Mapping[str, str]
     templates: Mapping[str, str]
+    previous: Generation | None
     missing_tools: tuple[str, ...]

@@ -8,6 +8,11 @@ POLICY = Path("etc/kdumpd.yaml")
 STATE = Path("var/lib/kdumpd")
 IMAGES = STATE / "images"
 INITRAMFS_CONF = STATE / "initramfs-tools"
+# The policy that was applied last, without drop-ins and comments; and the one that a rollback took back.
+IN_FORCE = STATE / "policy-in-force.yaml"
+ROLLED_BACK = STATE / "policy-rolled-back.yaml"
+# One parameter in a line: what kdumpd has put on the kernel's command line, whatever the boot loader.
+BOOT_PARAMETERS = STATE / "boot-parameters"
 LAST_LOADED = STATE / "last-loaded.json"
 RENDERED = STATE / "rendered.json"
 REPORTED = STATE / "reported-crashes.json"
@@ -16,11 +21,30 @@ CAPTURE_SETTINGS = STATE / "capture.json"
 GRUB_DROP_IN = Path("etc/default/grub.d/kdumpd.cfg")
 GRUB_CFG = Path("boot/grub/grub.cfg")
 KDUMP_TOOLS = Path("etc/default/kdump-tools")
+KERNEL_CMDLINE = Path("etc/kernel/cmdline")
 SYSCTL = Path("etc/sysctl.d/60-kdumpd.conf")
+TMPFILES = Path("etc/tmpfiles.d/kdumpd.conf")
+RAMOOPS_OPTIONS = Path("etc/modprobe.d/kdumpd-ramoops.conf")
+# The name of the rule that kdump-tools brings in /lib: a file of that name in /etc replaces it.
+UDEV_RULE = Path("etc/udev/rules.d/50-kdump-tools.rules")
 CAPTURE_DROP_IN = Path("etc/systemd/system/kdumpd-capture.service.d/50-policy.conf")
-MANAGED = (GRUB_DROP_IN, KDUMP_TOOLS, SYSCTL, CAPTURE_DROP_IN, CAPTURE_SETTINGS)
+MANAGED = (
+    GRUB_DROP_IN,
+    KDUMP_TOOLS,
+    UDEV_RULE,
+    SYSCTL,
+    TMPFILES,
+    RAMOOPS_OPTIONS,
+    CAPTURE_DROP_IN,
+    CAPTURE_SETTINGS,
+    BOOT_PARAMETERS,
+    IN_FORCE,
+    ROLLED_BACK,
+)
 
 TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates"
+# A template here is used instead of kdumpd's own of the same name.
+ADMIN_TEMPLATES = Path("etc/kdumpd/templates")
 
 
 def absolute(path: Path) -> str:

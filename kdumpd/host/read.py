@@ -11,15 +11,20 @@ from kdumpd import __version__
 from kdumpd.errors import HostError
 from kdumpd.files import exists, free_bytes, read_text
 from kdumpd.host import layout
-from kdumpd.host.facts import BootEntry, BootLoader, DumpSet, Facts, Kexec, ManagedFile, Store
-from kdumpd.host.grub import parse_boot_entries
+from kdumpd.host.boot import kernel_image, read_boot
+from kdumpd.host.facts import DumpSet, Facts, Kexec, ManagedFile, Store
+from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_tools
+from kdumpd.host.memory_map import read_memory_map
+from kdumpd.host.pstore import read_pstore
+from kdumpd.host.sizing import read_sizing
 from kdumpd.run import find_program
+from kdumpd.transaction import read_previous
 
 NEEDED_TOOLS = ("kexec", "makedumpfile", "mkinitramfs")
 
 
-def read_facts(root: Path, *, stores: Iterable[str], sysctls: Iterable[str]) -> Facts:
-    """One look at the machine, at these stores and sysctls among other things.
+def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str]) -> Facts:
+    """One look at the machine, at these stores and kernel values (absolute paths) among other things.
 
     Raises:
         HostError: /proc is not there.
@@ -28,23 +33,29 @@ def read_facts(root: Path, *, stores: Iterable[str], sysctls: Iterable[str]) -> 
     if command_line is None:
         raise HostError(f"cannot read {root / 'proc/cmdline'}", hint="kdumpd needs /proc")
     release = (read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
-    loader, entries = _boot_loader(root)
+    kernel = kernel_image(root, release)
+    memory_map = read_memory_map(root)
+    stores = tuple(stores)
     return Facts(
         release=release,
         boot_id=(read_text(root / "proc/sys/kernel/random/boot_id") or "").strip(),
         command_line=command_line.strip(),
         kexec=read_kexec(root),
-        boot_loader=loader,
-        boot_entries=entries,
-        kernel_image=_kernel_image(root, release),
+        boot=read_boot(root),
+        sizing=read_sizing(root, kernel=kernel, memory_map=memory_map, stores=stores),
+        memory_map=memory_map,
+        pstore=read_pstore(root, release),
+        kdump_tools=read_kdump_tools(root),
+        kernel_image=kernel,
         image_digest=_image_digest(root, release),
         images=tuple(sorted(path.name for path in (root / layout.IMAGES).glob("initrd-*.img"))),
         last_loaded=_last_loaded(root),
         stores=tuple(_store(root, store) for store in stores),
-        sysctls=_sysctls(root, sysctls),
-        files={layout.absolute(path): _managed_file(root / path) for path in layout.MANAGED},
+        values=_values(root, values),
+        files={layout.absolute(path): _managed_file(root, path) for path in layout.MANAGED},
         rendered=_rendered(root),
-        templates={path.name: path.read_text() for path in sorted(layout.TEMPLATES.iterdir()) if path.is_file()},
+        templates=_templates(root),
+        previous=read_previous(root),
         missing_tools=tuple(tool for tool in NEEDED_TOOLS if find_program(tool) is None),
     )
 
@@ -59,18 +70,6 @@ def read_kexec(root: Path) -> Kexec:
 
 def _first_text(root: Path, *names: str) -> str | None:
     return next((text for name in names if (text := read_text(root / name)) is not None), None)
-
-
-def _boot_loader(root: Path) -> tuple[BootLoader, tuple[BootEntry, ...] | None]:
-    if not exists(root / "etc/default/grub") or find_program("update-grub") is None:
-        return BootLoader.NONE, None
-    text = read_text(root / layout.GRUB_CFG)
-    return BootLoader.GRUB, None if text is None else parse_boot_entries(text)
-
-
-def _kernel_image(root: Path, release: str) -> str | None:
-    candidates = (Path("boot") / f"vmlinuz-{release}", Path("lib/modules") / release / "vmlinuz")
-    return next((layout.absolute(path) for path in candidates if exists(root / path)), None)
 
 
 def _image_digest(root: Path, release: str) -> str | None:
@@ -108,6 +107,13 @@ def _rendered(root: Path) -> dict[str, str]:
         return {}
 
 
+def _templates(root: Path) -> dict[str, str]:
+    """kdumpd's own templates, each replaced by an administrator's of the same name."""
+    folders = (layout.TEMPLATES, root / layout.ADMIN_TEMPLATES)
+    files = [path for folder in folders if exists(folder) for path in sorted(folder.glob("*.j2"))]
+    return {path.name: text for path in files if (text := read_text(path)) is not None}
+
+
 def _store(root: Path, store: str) -> Store:
     path = root / store.lstrip("/")
     existing = next(parent for parent in (path, *path.parents) if exists(parent))
@@ -122,15 +128,17 @@ def _store(root: Path, store: str) -> Store:
     )
 
 
-def _sysctls(root: Path, names: Iterable[str]) -> dict[str, int]:
-    values = {name: read_text(root / "proc/sys" / name.replace(".", "/")) for name in names}
-    return {name: int(value) for name, value in values.items() if value is not None and value.strip().lstrip("-").isdigit()}
+def _values(root: Path, paths: Iterable[str]) -> dict[str, str]:
+    found = {path: read_text(root / path.lstrip("/")) for path in paths}
+    return {path: text.strip() for path, text in found.items() if text is not None}
 
 
-def _managed_file(path: Path) -> ManagedFile:
+def _managed_file(root: Path, path: Path) -> ManagedFile:
     try:
-        return ManagedFile(content=path.read_text(errors="replace"))
+        # Somebody else's bytes must come back as they were when they are put back.
+        content = (root / path).read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError:
         return ManagedFile(content=None)
     except OSError:
         return ManagedFile(content=None, unreadable=True)
+    return ManagedFile(content=content, pristine=is_as_its_package_brought_it(root, path))

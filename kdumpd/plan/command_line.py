@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 
 from kdumpd.capture.settings import MARKER
+from kdumpd.parameters import parameter_name, tokenize
+from kdumpd.policy.model import DumpKernelPolicy
 
 CAPTURE_TARGET = "kdumpd-capture.target"
 
@@ -44,7 +46,6 @@ REMOVALS = (
 ADDITIONS = (
     Addition(MARKER, "tells the capture that this is a dump kernel of kdumpd"),
     Addition(f"systemd.unit={CAPTURE_TARGET}", "starts the capture and nothing else"),
-    Addition("nr_cpus=1", "per-CPU memory for one CPU only; maxcpus=1 would still allocate for all"),
     Addition("reset_devices", "drivers reset hardware that the dead kernel left running"),
     Addition("irqpoll", "an interrupt that got lost with the old kernel does not stall a disk"),
     Addition("rw", "the root is the store: mounted once, writable, with its journal replayed"),
@@ -65,46 +66,22 @@ ADDITIONS = (
 )
 
 
-def tokenize(command_line: str) -> tuple[str, ...]:
-    """Splits at blanks outside double quotes, as the kernel's next_arg() does (lib/cmdline.c). Quotes stay."""
-    tokens: list[str] = []
-    token, quoted = "", False
-    for char in command_line:
-        if char == '"':
-            quoted = not quoted
-        if char.isspace() and not quoted:
-            if token:
-                tokens.append(token)
-            token = ""
-        else:
-            token += char
-    return (*tokens, token) if token else tuple(tokens)
+def dump_command_line(running: str, policy: DumpKernelPolicy) -> str:
+    """The command line for the dump kernel, without `elfcorehdr=`, which kexec adds.
 
-
-def parameter_name(token: str) -> str:
-    """The name in `name=value` or `"name=value with blanks"`. The kernel takes - and _ for the same in names."""
-    return token.strip('"').partition("=")[0]
-
-
-def values(command_line: str, name: str) -> tuple[str, ...]:
-    """All values that a command line has for a parameter, in its order; the kernel decides which of them counts."""
-    return tuple(
-        token.strip('"').partition("=")[2]
-        for token in tokenize(command_line)
-        if parameter_name(token).replace("-", "_") == name.replace("-", "_")
-    )
-
-
-def crashkernel(command_line: str) -> str | None:
-    """The crashkernel= that counts: of several plain ones the kernel takes the last (kernel/crash_core.c)."""
-    return next(reversed(values(command_line, "crashkernel")), None)
-
-
-def dump_command_line(running: str) -> str:
-    """The command line for the dump kernel, without `elfcorehdr=`, which kexec adds."""
-    dropped = {name.replace("-", "_") for removal in REMOVALS for name in removal.names}
-    kept = [token for token in tokenize(running) if parameter_name(token).replace("-", "_") not in dropped]
+    nr_cpus limits the possible CPUs and with them the per-CPU memory; maxcpus would still allocate it for all.
+    """
+    inherited = {parameter_name(name) for removal in REMOVALS for name in removal.names}
+    unwanted = {parameter_name(name) for name in policy.remove}
+    kept = [token for token in tokenize(running) if parameter_name(token) not in inherited | unwanted]
     # What comes after "--" goes to init, not to the kernel.
     if "--" in kept:
         kept = kept[: kept.index("--")]
-    return " ".join([*kept, *(addition.parameter for addition in ADDITIONS)])
+    return " ".join([*kept, *added_parameters(policy)])
+
+
+def added_parameters(policy: DumpKernelPolicy) -> tuple[str, ...]:
+    """What kdumpd and the policy add. The policy comes last: of two values most parameters take the later one."""
+    unwanted = {parameter_name(name) for name in policy.remove}
+    ours = [addition.parameter for addition in ADDITIONS if parameter_name(addition.parameter) not in unwanted]
+    return (*ours, f"nr_cpus={policy.nr_cpus}", *tokenize(policy.append))

@@ -6,11 +6,11 @@ The lines are added up, although not all of them are needed at the same moment. 
 dies at crashkernel=96M and lives at 112M. The margin comes on top of that.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
+from kdumpd.capture.status import Status
 from kdumpd.host.kernel_image import KernelImage
 from kdumpd.units import KIB, MIB, approximate_size, format_size
 
@@ -105,7 +105,12 @@ class Estimate:
         rows = [*self.lines, EstimateLine("sum", self.sum, ""), self.margin, EstimateLine("total", self.total, reason)]
         width = max(len(row.name) for row in rows)
         table = [f"{row.name:{width}}  {row.bytes / MIB:6.1f}M  {row.why}".rstrip() for row in rows]
-        return "\n".join([*table, f"crashkernel={format_size(self.total)}"])
+        return "\n".join([*table, f"crashkernel={self.crashkernel}"])
+
+    @property
+    def crashkernel(self) -> str:
+        """The value to ask the kernel for."""
+        return format_size(self.total)
 
 
 def estimate(inputs: EstimateInputs) -> Estimate:
@@ -135,15 +140,16 @@ def keep_or_change(current: int | None, estimate: Estimate) -> int:
     return estimate.total
 
 
-def measured_peak(statuses: Iterable[Mapping[str, Any]], release: str, *, reserved: int) -> MeasuredPeak | None:
-    """The newest measurement of a capture that worked, under this kernel release. `reserved` bytes were there for it."""
-    fit = (status for status in statuses if status.get("dmesg_saved") is True and status.get("kernel", release) == release)
-    for status in sorted(fit, key=lambda status: str(status.get("started", "")), reverse=True):
-        memory = status.get("memory_kib") or {}
-        total, peak = (KIB * int(memory.get(name, 0)) for name in ("total", "peak_used"))
-        # Zeros when /proc/meminfo could not be read; more than was reserved when that has been another boot.
-        if 0 < peak <= total < reserved:
-            return MeasuredPeak(reserved=reserved, total=total, peak_used=peak)
+def measured_peak(captures: Iterable[Status], release: str) -> MeasuredPeak | None:
+    """The newest measurement of a capture that worked, under this kernel release."""
+    fit = (capture for capture in captures if capture.dmesg_saved and capture.kernel == release)
+    for capture in sorted(fit, key=lambda capture: capture.started, reverse=True):
+        given, total, peak = (
+            KIB * size for size in (capture.memory_kib.given, capture.memory_kib.total, capture.memory_kib.peak_used)
+        )
+        # Zeros when /proc could not be read.
+        if 0 < peak <= total < given:
+            return MeasuredPeak(reserved=given, total=total, peak_used=peak)
     return None
 
 

@@ -5,12 +5,28 @@ from collections.abc import Iterator
 
 from kdumpd.errors import HostError
 from kdumpd.host import layout
-from kdumpd.host.facts import BootLoader, DumpSet, Facts, Store
-from kdumpd.plan.command_line import crashkernel, dump_command_line
-from kdumpd.plan.render import render_files, sysctls
-from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, Plan, RunTool, SetSysctl, Step, WriteFile, fingerprint
-from kdumpd.policy.model import Policy
-from kdumpd.units import format_size
+from kdumpd.host.facts import DumpSet, Facts, Store
+from kdumpd.parameters import tokenize
+from kdumpd.plan.boot import boot_loader_steps, boot_notes
+from kdumpd.plan.command_line import added_parameters, dump_command_line
+from kdumpd.plan.kernel_values import EARLY_PSTORE, unknown_faults
+from kdumpd.plan.ramoops import BACKEND, may_be_loaded
+from kdumpd.plan.render import render_files
+from kdumpd.plan.steps import (
+    BuildImage,
+    LoadByKdumpTools,
+    LoadDumpKernel,
+    LoadModule,
+    MakeFolder,
+    Plan,
+    RemoveFile,
+    SetKernelValue,
+    Step,
+    WriteFile,
+    fingerprint,
+)
+from kdumpd.plan.wanted import Wanted, want
+from kdumpd.policy.model import Loader, Policy
 
 STORE_ON_ROOT = "the dump kernel mounts only /; name a folder on it in capture.stores"
 
@@ -22,20 +38,25 @@ def make_plan(policy: Policy, facts: Facts) -> Plan:
         HostError: this machine can't be brought to this policy, and why.
     """
     _check_stores(facts)
-    files = tuple(_file_steps(policy, facts))
+    wanted = want(policy, facts)
+    files = tuple(_file_steps(policy, wanted, facts))
+    written = tuple(step for step in files if isinstance(step, WriteFile))
     steps: tuple[Step, ...] = (
         *files,
-        *_boot_loader_steps(policy, facts, files),
+        *boot_loader_steps(wanted.parameters, facts, written),
         *(MakeFolder(path=store.path) for store in facts.stores if not store.exists),
-        *_sysctl_steps(policy, facts),
-        *arming_steps(facts),
+        *_value_steps(wanted, files, facts),
+        *_module_steps(wanted, facts),
+        *arming_steps(policy, facts, files),
     )
-    return Plan(steps=steps, notes=tuple(_notes(policy, facts)))
+    return Plan(steps=steps, notes=tuple(_notes(policy, wanted, facts)))
 
 
-def arming_steps(facts: Facts) -> tuple[Step, ...]:
+def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...] = ()) -> tuple[Step, ...]:
     """What it takes to get the dump kernel loaded: nothing while no memory is reserved, or when it is loaded already."""
-    wanted = wanted_dump_set(facts)
+    if policy.loader is Loader.KDUMP_TOOLS:
+        return tuple(_kdump_tools_steps(policy, facts, files))
+    wanted = wanted_dump_set(policy, facts)
     if wanted is None:
         return ()
     name = wanted.initrd.rpartition("/")[2]
@@ -45,16 +66,36 @@ def arming_steps(facts: Facts) -> tuple[Step, ...]:
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))
 
 
-def wanted_dump_set(facts: Facts) -> DumpSet | None:
+def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
     """What should be loaded in this boot, or None when that can't be told: no kernel image, or not root."""
-    if facts.kernel_image is None or facts.image_digest is None:
+    kernel = policy.dump_kernel.kernel or facts.kernel_image
+    if kernel is None or facts.image_digest is None:
         return None
     return DumpSet(
-        kernel=facts.kernel_image,
+        kernel=kernel,
         initrd=layout.absolute(layout.IMAGES / f"initrd-{facts.release}-{facts.image_digest}.img"),
-        command_line=dump_command_line(facts.command_line),
+        command_line=dump_command_line(facts.command_line, policy.dump_kernel),
         boot_id=facts.boot_id,
     )
+
+
+def loaded_by_kdump_tools(policy: Policy, facts: Facts) -> bool:
+    """Whether what is loaded is from kdump-tools, in this boot, and boots into kdumpd's capture."""
+    tools = facts.kdump_tools
+    if not facts.kexec.loaded or tools is None or tools.last_command is None:
+        return False
+    given = tokenize(tools.last_command.replace('"', " "))
+    return tools.loaded_in_this_boot and all(word in given for word in added_parameters(policy.dump_kernel))
+
+
+def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...]) -> Iterator[Step]:
+    if not facts.kexec.reserved:
+        return
+    changes = any(step.path == layout.absolute(layout.KDUMP_TOOLS) for step in files)
+    if changes:
+        yield LoadByKdumpTools(reason=f"/{layout.KDUMP_TOOLS} changes")
+    elif not loaded_by_kdump_tools(policy, facts):
+        yield LoadByKdumpTools(reason="what is loaded does not boot into kdumpd's capture")
 
 
 def _check_stores(facts: Facts) -> None:
@@ -68,43 +109,43 @@ def elsewhere(store: Store) -> str:
     return f'the store "{store.path}" is on the file system that is mounted at {store.mount_point}'
 
 
-def _file_steps(policy: Policy, facts: Facts) -> Iterator[WriteFile]:
-    for path, content in render_files(policy, facts).items():
+def _file_steps(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[WriteFile | RemoveFile]:
+    for path, content in render_files(policy, wanted, facts).items():
         found = facts.files[path]
         if found.unreadable:
             raise HostError(f"cannot read {path}, so cannot tell what would change", hint="run this as root")
-        if found.content != content:
-            edited = found.content is not None and facts.rendered.get(path) != fingerprint(found.content)
+        edited = was_edited(path, facts)
+        if content is None and found.content is not None:
+            yield RemoveFile(path=path, before=found.content, edited=edited)
+        elif content is not None and found.content != content:
             yield WriteFile(path=path, content=content, before=found.content, edited=edited)
 
 
-def _boot_loader_steps(policy: Policy, facts: Facts, files: tuple[WriteFile, ...]) -> Iterator[RunTool]:
-    if facts.boot_loader is not BootLoader.GRUB:
-        return
-    drop_in = layout.absolute(layout.GRUB_DROP_IN)
-    if any(step.path == drop_in for step in files):
-        yield RunTool(argv=("update-grub",), reason=f"{drop_in} changes")
-    elif facts.boot_entries is not None and not boot_loader_carries(policy, facts):
-        yield RunTool(argv=("update-grub",), reason=f"no entry of /{layout.GRUB_CFG} carries our crashkernel=")
+def was_edited(path: str, facts: Facts) -> bool:
+    """Whether a file is there that neither kdumpd wrote nor a package brought."""
+    found = facts.files[path]
+    return found.content is not None and not found.pristine and facts.rendered.get(path) != fingerprint(found.content)
 
 
-def boot_loader_carries(policy: Policy, facts: Facts) -> bool:
-    """Whether at least one normal entry gives the next boot our crashkernel=."""
-    normal = [entry for entry in facts.boot_entries or () if not entry.recovery]
-    return any(crashkernel(entry.command_line) == format_size(policy.crashkernel) for entry in normal)
-
-
-def _sysctl_steps(policy: Policy, facts: Facts) -> Iterator[SetSysctl]:
-    for name, value in sysctls(policy).items():
-        now = facts.sysctls.get(name)
+def _value_steps(wanted: Wanted, files: tuple[WriteFile | RemoveFile, ...], facts: Facts) -> Iterator[SetKernelValue]:
+    values = dict(wanted.values)
+    if any(isinstance(step, RemoveFile) and step.path == layout.absolute(layout.TMPFILES) for step in files):
+        # The policy wanted it before and does not any more. Where kdumpd never set it, the kernel's own choice stays:
+        # for a guest of Hyper-V that is Y.
+        values[EARLY_PSTORE] = "N"
+    for path, value in values.items():
+        now = facts.values.get(path)
         if now is not None and now != value:
-            yield SetSysctl(name=name, value=value, before=now)
+            yield SetKernelValue(path=path, value=value, before=now)
 
 
-def _notes(policy: Policy, facts: Facts) -> Iterator[str]:
-    wanted = f"crashkernel={format_size(policy.crashkernel)}"
-    if crashkernel(facts.command_line) != format_size(policy.crashkernel):
-        if facts.boot_loader is BootLoader.NONE:
-            yield f"no boot loader that kdumpd knows was found: add {wanted} to the kernel's command line yourself, then reboot"
-        else:
-            yield f"{wanted} takes effect at the next reboot"
+def _module_steps(wanted: Wanted, facts: Facts) -> Iterator[LoadModule]:
+    if wanted.region and not facts.pstore.loaded and may_be_loaded(wanted.region, facts):
+        yield LoadModule(name=BACKEND, reason=f"its memory is set aside by {wanted.region.parameter}")
+
+
+def _notes(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[str]:
+    yield from boot_notes(wanted.parameters, facts)
+    yield from unknown_faults(policy, facts)
+    if policy.panic.early_pstore:
+        yield "early_pstore lets a broken kernel run more code before the dump kernel starts: a dump may fail that would not have"

@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The range of RAM in which ramoops keeps crash records over a reboot: where it is, and who must be told."""
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kdumpd.errors import HostError
+from kdumpd.host.facts import Facts
 from kdumpd.host.memory_map import MemoryMap, MemoryRange
+from kdumpd.parameters import tokenize, values
+from kdumpd.policy.model import RamoopsPolicy
 from kdumpd.units import GIB, KIB, MIB, approximate_size, format_size
 
 BACKEND = "ramoops"
@@ -23,16 +27,50 @@ RESERVE_MEM_NAME = "kdumpd"
 RESERVE_MEM_ALIGNMENT = 32 * MIB
 # What /sys/module/pstore/parameters/backend shows for a NULL pointer.
 NO_BACKEND = "(null)"
+# In the options that were rendered the last time.
+EARLIER_ADDRESS = re.compile(r"\bmem_address=(0x[0-9a-f]+)")
 AUTO_HINT = "leave out pstore.ramoops.address, then kdumpd chooses a free range"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RamoopsPolicy:
-    """Sizes are in bytes; without an address kdumpd chooses one."""
+class Region:
+    """What the kernel and the module are told. `address` None: the kernel finds a place by itself, and remembers it by name."""
 
-    size: int = 2 * MIB
-    record_size: int = 256 * KIB
-    address: int | None = None
+    address: int | None
+    size: int
+    parameter: str
+    options: Mapping[str, str | int]
+
+
+def plan_region(policy: RamoopsPolicy, facts: Facts) -> Region:
+    """
+    Raises:
+        HostError: ramoops would not work on this machine, and why.
+    """
+    disabled = values(facts.command_line, "efi_pstore.pstore_disable")
+    check_competing_backend(
+        active_backend=facts.pstore.active,
+        chosen_backend=next(reversed(values(facts.command_line, "pstore.backend")), None),
+        has_efi=facts.pstore.has_efi,
+        has_erst=facts.pstore.has_erst,
+        efi_disabled=any(value.lower() in ("1", "y", "yes", "on", "") for value in disabled),
+    )
+    size = region_size(policy)
+    if facts.pstore.knows_reserve_mem and policy.address is None:
+        return Region(address=None, size=size, parameter=reserve_mem_parameter(size), options=module_options(policy, None))
+    found = EARLIER_ADDRESS.search(facts.pstore.options or "")
+    address = choose_address(policy, facts.memory_map, int(found[1], 16) if found else None)
+    options = module_options(policy, address)
+    return Region(address=address, size=size, parameter=memmap_parameter(size, address), options=options)
+
+
+def may_be_loaded(region: Region, facts: Facts) -> bool:
+    """Whether the running kernel was booted with the region set aside; else the module would write over memory in use."""
+    if region.parameter not in tokenize(facts.command_line):
+        return False
+    if region.address is None:
+        return True
+    return facts.memory_map is not None and reserved_now(region.size, region.address, facts.memory_map)
 
 
 def region_size(policy: RamoopsPolicy) -> int:

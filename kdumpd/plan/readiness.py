@@ -5,15 +5,19 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kdumpd.crashkernel import Crashkernel
 from kdumpd.host import layout
 from kdumpd.host.facts import BootLoader, Facts, Store
-from kdumpd.plan.command_line import crashkernel
-from kdumpd.plan.make import STORE_ON_ROOT, boot_loader_carries, elsewhere
-from kdumpd.policy.model import Policy
+from kdumpd.parameters import tokenize
+from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
+from kdumpd.plan.make import STORE_ON_ROOT, elsewhere, loaded_by_kdump_tools, was_edited
+from kdumpd.plan.reservation import wanted_crashkernel
+from kdumpd.policy.model import Loader, Policy
 from kdumpd.units import MIB, approximate_size, format_size
 
 # The largest log buffer that distributions configure is 16 MiB (CONFIG_LOG_BUF_SHIFT up to 24 on big machines).
 STORE_NEEDS = 32 * MIB
+SEE_WHY = "see why: journalctl -k -b -g crashkernel"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +45,9 @@ def judge(policy: Policy, facts: Facts) -> Readiness:
 
 
 def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
-    yield from _reservation(policy, facts)
-    yield from _dump_kernel(facts)
+    yield from _reservation(wanted_crashkernel(policy, facts), facts)
+    yield from _dump_kernel(policy, facts)
+    yield from _drift(facts)
     if facts.files[layout.absolute(layout.CAPTURE_SETTINGS)].content is None:
         yield Trouble(fact=f"/{layout.CAPTURE_SETTINGS} is missing, the dump kernel would use defaults", way_out="kdumpd apply")
     for tool in facts.missing_tools:
@@ -51,14 +56,81 @@ def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
         yield from _store(store)
 
 
-def _dump_kernel(facts: Facts) -> Iterator[Trouble]:
-    if facts.kernel_image is None:
+def _reservation(wanted: Crashkernel, facts: Facts) -> Iterator[Trouble]:
+    parameters = wanted.parameters()
+    reserved = facts.kexec.reserved
+    if reserved is None:
+        yield Trouble(fact="this kernel does not tell of a crash reservation", way_out="run a kernel with CONFIG_KEXEC")
+        return
+    if sorted(in_effect(facts.command_line)) != sorted(parameters):
+        yield _not_on_command_line(parameters, facts)
+        return
+    asked = wanted.reserved_for(facts.sizing.ram)
+    if reserved == 0:
+        fact = f"the command line has {' '.join(parameters)}, but the kernel could not reserve it"
+        yield Trouble(fact=fact, way_out=f"{SEE_WHY}; then ask for less in the policy")
+    elif asked is not None and reserved < asked:
+        fact = f"the kernel reserved {approximate_size(reserved)}, not the {format_size(asked)} that were asked for"
+        yield Trouble(fact=fact, way_out=SEE_WHY)
+
+
+def _not_on_command_line(parameters: tuple[str, ...], facts: Facts) -> Trouble:
+    running = " ".join(in_effect(facts.command_line))
+    has = f"the command line has {running}, not {' '.join(parameters)}" if running else "the command line has no crashkernel="
+    return Trouble(fact=has, way_out=_way_to_reserve(parameters, facts))
+
+
+def _way_to_reserve(parameters: tuple[str, ...], facts: Facts) -> str:
+    if facts.boot.loader is BootLoader.NONE:
+        return f"add {' '.join(parameters)} in your boot loader, then reboot"
+    if facts.boot.entries is None:
+        return "kdumpd apply, then reboot (whether that was done, only root can see)"
+    if next_boot_is_ready(facts.boot, parameters):
+        return "reboot: the boot loader has it already"
+    return "kdumpd apply, then reboot"
+
+
+def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
+    if facts.kernel_image is None and policy.dump_kernel.kernel is None:
         fact = f"the image of the running kernel {facts.release} is neither in /boot nor in /lib/modules"
         yield Trouble(fact=fact, way_out="install that kernel's package again, or reboot into a kernel that is installed")
     elif facts.kexec.reserved and facts.kexec.loaded is False:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
-    if facts.kexec.loaded and (facts.last_loaded is None or facts.last_loaded.boot_id != facts.boot_id):
+    if facts.kexec.loaded and not _is_ours(policy, facts):
         yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply")
+
+
+def _is_ours(policy: Policy, facts: Facts) -> bool:
+    if policy.loader is Loader.KDUMP_TOOLS:
+        return loaded_by_kdump_tools(policy, facts)
+    return facts.last_loaded is not None and facts.last_loaded.boot_id == facts.boot_id
+
+
+def _drift(facts: Facts) -> Iterator[Trouble]:
+    """Where the machine is not any more as the last apply left it."""
+    for path in facts.files:
+        if path in facts.rendered and was_edited(path, facts):
+            way_out = f"see it: kdumpd plan; then put what you need into /{layout.POLICY}, and: kdumpd apply --overwrite"
+            yield Trouble(fact=f"{path} was changed by somebody else than kdumpd", way_out=way_out)
+        elif path in facts.rendered and facts.files[path].content is None and not facts.files[path].unreadable:
+            yield Trouble(fact=f"{path} was removed by somebody else than kdumpd", way_out="kdumpd apply")
+    yield from _boot_drift(facts)
+
+
+def _boot_drift(facts: Facts) -> Iterator[Trouble]:
+    applied = tokenize(facts.files[layout.absolute(layout.BOOT_PARAMETERS)].content or "")
+    if not applied:
+        return
+    normal = entries_to_judge(facts.boot)
+    without = [entry for entry in normal if not carries(entry.command_line, applied)]
+    if without:
+        fact = f"{len(without)} of {len(normal)} boot entries do not have {' '.join(applied)}, which kdumpd put there"
+        yield Trouble(fact=fact, way_out="kdumpd apply")
+        return
+    running = tokenize(facts.command_line)
+    # What concerns crashkernel= itself is told with the reservation.
+    if missing := " ".join(word for word in applied if word not in running and not word.startswith("crashkernel=")):
+        yield Trouble(fact=f"the running kernel was booted without {missing}", way_out="reboot")
 
 
 def _store(store: Store) -> Iterator[Trouble]:
@@ -67,30 +139,3 @@ def _store(store: Store) -> Iterator[Trouble]:
     if store.free is not None and store.free < STORE_NEEDS:
         free, need = approximate_size(store.free), format_size(STORE_NEEDS)
         yield Trouble(fact=f"{store.path} has only {free} free, a log may need {need}", way_out="make room, or name another store")
-
-
-def _reservation(policy: Policy, facts: Facts) -> Iterator[Trouble]:
-    wanted = format_size(policy.crashkernel)
-    running = crashkernel(facts.command_line)
-    reserved = facts.kexec.reserved
-    if reserved is None:
-        yield Trouble(fact="this kernel does not tell of a crash reservation", way_out="run a kernel with CONFIG_KEXEC")
-    elif running == wanted and reserved == 0:
-        fact = f"the command line has crashkernel={wanted}, but the kernel could not reserve it"
-        yield Trouble(fact=fact, way_out="see why: journalctl -k -b -g crashkernel; then ask for less in the policy")
-    elif running == wanted and reserved < policy.crashkernel:
-        fact = f"the kernel reserved {approximate_size(reserved)}, not the {wanted} that were asked for"
-        yield Trouble(fact=fact, way_out="see why: journalctl -k -b -g crashkernel")
-    elif running != wanted:
-        has = f"the command line has crashkernel={running}, not {wanted}" if running else "the command line has no crashkernel="
-        yield Trouble(fact=has, way_out=_way_to_reserve(policy, facts))
-
-
-def _way_to_reserve(policy: Policy, facts: Facts) -> str:
-    if facts.boot_loader is BootLoader.NONE:
-        return f"add crashkernel={format_size(policy.crashkernel)} in your boot loader, then reboot"
-    if facts.boot_entries is None:
-        return "kdumpd apply, then reboot (whether that was done, only root can see)"
-    if boot_loader_carries(policy, facts):
-        return "reboot: the boot loader has it already"
-    return "kdumpd apply, then reboot"

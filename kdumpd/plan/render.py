@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Turns the policy into the text of every file that kdumpd owns."""
 
+import re
 import shlex
 from collections.abc import Mapping
 
 import jinja2
 
-from kdumpd.capture.settings import FinalAction, Settings
+from kdumpd.capture.settings import FinalAction, Settings, VmcoreSettings
 from kdumpd.errors import KdumpdError
 from kdumpd.host import layout
-from kdumpd.host.facts import Facts
-from kdumpd.plan.command_line import ADDITIONS
-from kdumpd.policy.model import Fault, Policy
-from kdumpd.units import format_size
-
-# kernel/panic.c, arch/x86/kernel/nmi.c; the two NMI ones exist on x86 only.
-SYSCTL_OF_FAULT = {
-    Fault.OOPS: "kernel.panic_on_oops",
-    Fault.IO_NMI: "kernel.panic_on_io_nmi",
-    Fault.UNRECOVERED_NMI: "kernel.panic_on_unrecovered_nmi",
-}
-REBOOT_AFTER = "kernel.panic"
-SYSCTLS = (REBOOT_AFTER, *SYSCTL_OF_FAULT.values())
+from kdumpd.host.facts import BootLoader, Facts
+from kdumpd.plan.command_line import added_parameters
+from kdumpd.plan.kernel_values import EARLY_PSTORE, sysctls
+from kdumpd.plan.wanted import Wanted
+from kdumpd.policy.model import Loader, Policy
+from kdumpd.policy.show import dump_policy
 
 # systemd 252 (Debian 12) has no halt among its failure actions; a machine that was to stop is switched off instead.
 FAILURE_ACTIONS = {
@@ -32,56 +26,115 @@ FAILURE_ACTIONS = {
 # systemd stops the capture this many seconds after it should have ended by itself, and ends the machine as many later.
 UNIT_GRACE = 30
 JOB_GRACE = 60
+# What GRUB's script language reads as more than itself, outside quotes (grub-core/script/yylex.l).
+GRUB_SPECIAL = re.compile(r"""([\\$"'#;&|<>{}*?])""")
 
 
-def sysctls(policy: Policy) -> dict[str, int]:
-    """Every sysctl that the policy decides, with its value."""
-    faults = {name: int(fault in policy.panic.on) for fault, name in SYSCTL_OF_FAULT.items()}
-    return {REBOOT_AFTER: policy.panic.reboot_after, **faults}
-
-
-def render_files(policy: Policy, facts: Facts) -> dict[str, str]:
-    """Absolute path -> text, for all files.
+def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str | None]:
+    """Absolute path -> text, for all files; None for one that this policy has no use for.
 
     Raises:
         KdumpdError: a template is broken, or asks for a value that there is not.
     """
+    render = _Renderer(facts.templates, _values(policy, wanted))
+    region, tools = wanted.region, facts.kdump_tools
+    # Its udev rule unloads whatever is loaded, also with USE_KDUMP=0 (kdump-config's condreload in 1.8.1 and 1.10.7).
+    stands_down = tools is not None and policy.loader is Loader.KDUMPD
+    files = {
+        layout.GRUB_DROP_IN: render("grub.cfg.j2") if facts.boot.loader is BootLoader.GRUB else None,
+        layout.KDUMP_TOOLS: render("kdump-tools.j2"),
+        layout.UDEV_RULE: render("udev.rules.j2") if stands_down else None,
+        layout.SYSCTL: render("sysctl.conf.j2"),
+        layout.TMPFILES: render("tmpfiles.conf.j2") if policy.panic.early_pstore else None,
+        layout.RAMOOPS_OPTIONS: render("modprobe.conf.j2") if region else None,
+        layout.CAPTURE_DROP_IN: render("capture-service.conf.j2"),
+        layout.CAPTURE_SETTINGS: _settings(policy).to_json(),
+        layout.BOOT_PARAMETERS: "".join(f"{word}\n" for word in wanted.parameters),
+        layout.IN_FORCE: dump_policy(policy),
+        # Whoever applies a policy wants it, also when it was rolled back before.
+        layout.ROLLED_BACK: None,
+    }
+    return {layout.absolute(path): text for path, text in files.items()}
+
+
+def _settings(policy: Policy) -> Settings:
     capture = policy.capture
-    settings = Settings(stores=capture.stores, deadline=capture.deadline, then=capture.then, on_failure=capture.on_failure)
-    values = {
+    vmcore = VmcoreSettings(level=capture.vmcore.level, compress=capture.vmcore.compress) if capture.vmcore else None
+    return Settings(
+        dmesg=capture.dmesg,
+        pstore=policy.pstore.harvest,
+        vmcore=vmcore,
+        stores=capture.stores,
+        keep_count=capture.keep.count,
+        keep_size=capture.keep.size,
+        keep_free=capture.keep.free,
+        deadline=capture.deadline,
+        then=capture.then,
+        on_failure=capture.on_failure,
+    )
+
+
+def _values(policy: Policy, wanted: Wanted) -> dict[str, object]:
+    """What a template may use."""
+    capture = policy.capture
+    return {
         "policy_file": layout.absolute(layout.POLICY),
-        "crashkernel": format_size(policy.crashkernel),
+        "parameters": wanted.parameters,
         "sysctls": sysctls(policy),
+        "early_pstore": EARLY_PSTORE,
+        "ramoops": wanted.region.options if wanted.region else {},
+        "use_kdump_tools": policy.loader is Loader.KDUMP_TOOLS,
         "store": capture.stores[0],
-        "additions": " ".join(addition.parameter for addition in ADDITIONS),
+        "dmesg": capture.dmesg,
+        "keep_count": capture.keep.count,
+        "dump_parameters": " ".join(added_parameters(policy.dump_kernel)),
         "timeout": capture.deadline + UNIT_GRACE,
         "job_timeout": capture.deadline + UNIT_GRACE + JOB_GRACE,
         "failure_action": FAILURE_ACTIONS[capture.on_failure],
     }
-    return {
-        layout.absolute(layout.GRUB_DROP_IN): _render(facts.templates, "grub.cfg.j2", values),
-        layout.absolute(layout.KDUMP_TOOLS): _render(facts.templates, "kdump-tools.j2", values),
-        layout.absolute(layout.SYSCTL): _render(facts.templates, "sysctl.conf.j2", values),
-        layout.absolute(layout.CAPTURE_DROP_IN): _render(facts.templates, "capture-service.conf.j2", values),
-        layout.absolute(layout.CAPTURE_SETTINGS): settings.to_json(),
-    }
 
 
-def _render(templates: Mapping[str, str], name: str, values: Mapping[str, object]) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.DictLoader(templates),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # noqa: S701 - these are no web pages; text for a shell goes through the filter `shell`
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        finalize=_refuse_none,
-    )
-    environment.filters["shell"] = lambda text: shlex.quote(str(text))
-    try:
-        return environment.get_template(name).render(values)
-    except jinja2.TemplateError as problem:
-        raise KdumpdError(f"the template {name} can't be rendered: {problem}") from problem
+class _Renderer:
+    """Calls a template by its name; an administrator's copy is used instead of ours, and checked like it."""
+
+    def __init__(self, templates: Mapping[str, str], values: Mapping[str, object]) -> None:
+        self._values = values
+        self._environment = jinja2.Environment(
+            loader=jinja2.DictLoader(templates),
+            undefined=jinja2.StrictUndefined,
+            autoescape=False,  # noqa: S701 - these are no web pages; text for a shell goes through the filter `shell`
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            finalize=_refuse_none,
+        )
+        self._environment.filters |= {"shell": shell_word, "grub": grub_word}
+
+    def __call__(self, name: str) -> str:
+        try:
+            return self._environment.get_template(name).render(self._values)
+        except jinja2.TemplateSyntaxError as problem:
+            raise _broken(name, f"line {problem.lineno}: {problem.message}") from problem
+        except jinja2.TemplateError as problem:
+            raise _broken(name, str(problem)) from problem
+
+
+def shell_word(text: object) -> str:
+    """One word for a file that both a shell and systemd's EnvironmentFile= read: both know single quotes, and only these alike.
+
+    A ' itself goes into double quotes, in which no other character stands.
+    """
+    return shlex.quote(str(text))
+
+
+def grub_word(text: object) -> str:
+    """A word for a shell variable that grub-mkconfig pastes into grub.cfg, where GRUB's own script language reads it."""
+    return shell_word(GRUB_SPECIAL.sub(r"\\\1", str(text)))
+
+
+def _broken(name: str, reason: str) -> KdumpdError:
+    own = f"/{layout.ADMIN_TEMPLATES}/{name}"
+    return KdumpdError(f"the template {name} can't be rendered: {reason}", hint=f"mend or remove {own}, if there is one")
 
 
 def _refuse_none(value: object) -> object:

@@ -7,6 +7,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
+PROC_SYS = "/proc/sys/"
+
 
 class _OneLine:
     """A step that its summary says all of."""
@@ -31,26 +33,38 @@ class WriteFile:
 
     def details(self) -> str:
         """A unified diff of the file."""
-        diff = difflib.unified_diff(
-            (self.before or "").splitlines(keepends=True),
-            self.content.splitlines(keepends=True),
-            fromfile=self.path if self.before is not None else "/dev/null",
-            tofile=self.path,
-        )
-        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff).rstrip("\n")
+        return _diff(self.path, self.before, self.content)
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetSysctl(_OneLine):
-    """Set a kernel parameter now; the rendered file sets it at the next boot."""
+class RemoveFile:
+    """Remove a file of kdumpd's that the policy has no use for any more. `edited` as in WriteFile."""
 
-    name: str
-    value: int
-    before: int
+    path: str
+    before: str
+    edited: bool = False
 
     @property
     def summary(self) -> str:
-        return f"set {self.name} = {self.value} (now {self.before})"
+        return f"remove {self.path}"
+
+    def details(self) -> str:
+        """A unified diff of the file."""
+        return _diff(self.path, self.before, None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetKernelValue(_OneLine):
+    """Set a parameter of the running kernel now; a rendered file sets it at the next boot. `path` is in /proc/sys or /sys."""
+
+    path: str
+    value: str
+    before: str
+
+    @property
+    def summary(self) -> str:
+        name = self.path.removeprefix(PROC_SYS).replace("/", ".") if self.path.startswith(PROC_SYS) else self.path
+        return f"set {name} = {self.value} (now {self.before})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +81,16 @@ class MakeFolder(_OneLine):
 
 @dataclass(frozen=True, kw_only=True)
 class RunTool(_OneLine):
-    """Run a program of the system, and why."""
+    """Run a program that makes the boot loader's files, and why.
+
+    `touches` are the files that it changes: they are kept, and put back when it fails. Without any, the program can
+    simply be run again after its input was put back. `expects` are the kernel parameters that must be there afterwards.
+    """
 
     argv: tuple[str, ...]
     reason: str
+    touches: tuple[str, ...] = ()
+    expects: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -105,7 +125,30 @@ class LoadDumpKernel:
         return f"  with {self.initrd}\n  and the command line {self.command_line}"
 
 
-Step = WriteFile | SetSysctl | MakeFolder | RunTool | BuildImage | LoadDumpKernel
+@dataclass(frozen=True, kw_only=True)
+class LoadByKdumpTools(_OneLine):
+    """Let kdump-tools load the dump kernel, by the file that was rendered for it."""
+
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        return f"run kdump-config reload: {self.reason}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadModule(_OneLine):
+    """Load a kernel module whose options were rendered."""
+
+    name: str
+    reason: str
+
+    @property
+    def summary(self) -> str:
+        return f"load the module {self.name}: {self.reason}"
+
+
+Step = WriteFile | RemoveFile | SetKernelValue | MakeFolder | RunTool | BuildImage | LoadDumpKernel | LoadByKdumpTools | LoadModule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +162,11 @@ class Plan:
     def is_empty(self) -> bool:
         return not self.steps
 
+    def without(self, path: str) -> "Plan":
+        """The same plan, which leaves one file alone."""
+        kept = tuple(step for step in self.steps if not (isinstance(step, WriteFile | RemoveFile) and step.path == path))
+        return Plan(steps=kept, notes=self.notes)
+
     def to_json(self) -> dict[str, Any]:
         steps = [{"kind": type(step).__name__, "summary": step.summary, "details": step.details()} for step in self.steps]
         return {"steps": steps, "notes": list(self.notes)}
@@ -130,4 +178,16 @@ class Plan:
 
 def fingerprint(content: str) -> str:
     """By which kdumpd knows its own file again: SHA-256 in hex."""
-    return hashlib.sha256(content.encode()).hexdigest()
+    return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
+
+
+def _diff(path: str, before: str | None, after: str | None) -> str:
+    diff = difflib.unified_diff(
+        (before or "").splitlines(keepends=True),
+        (after or "").splitlines(keepends=True),
+        fromfile=path if before is not None else "/dev/null",
+        tofile=path if after is not None else "/dev/null",
+    )
+    text = "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in diff)
+    # A foreign file need not be UTF-8; it is kept byte by byte, but shown as it can be.
+    return text.rstrip("\n").encode(errors="surrogateescape").decode(errors="replace")

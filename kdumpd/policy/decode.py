@@ -1,58 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The keys of the policy: the one table by which it is read and shown."""
+"""From YAML to a Policy: the values one by one, then what contradicts each other."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
-from kdumpd.capture.settings import FinalAction
-from kdumpd.policy.model import CapturePolicy, Fault, PanicPolicy, Policy
-from kdumpd.policy.nodes import DecodeError, Document, Key, PolicyText, Section, Value, list_of, quantity, word
-from kdumpd.units import MIB, format_duration, format_size, parse_duration, parse_size
+from kdumpd.policy.keys import POLICY
+from kdumpd.policy.model import Fault, Loader, PanicPolicy, Policy
+from kdumpd.policy.nodes import Document, PolicyText, Value
+from kdumpd.units import format_size
 
-# With less, the Debian 12 kernel dies before it reaches any initrd, measured on a 2 GiB guest: 80M lives, 72M does not.
-MIN_CRASHKERNEL = 72 * MIB
-# A capture needs its time even when all is well; a smaller number is a typing error.
-MIN_DEADLINE = 30
-# What can stand unquoted in a shell file, a systemd unit and a kernel command line alike.
-PLAIN_PATH = re.compile(r"(/[A-Za-z0-9._+@-]+)+")
-
-
-def _path(value: Value) -> str:
-    path = value.text()
-    if not PLAIN_PATH.fullmatch(path) or {".", ".."}.intersection(path.split("/")):
-        fact = f'{value.name}: "{path}" is not an absolute path of letters, digits and . _ + @ -'
-        raise DecodeError(fact, hint="write for example /var/crash")
-    return path
-
-
-def _show_list(items: Sequence[str]) -> str:
-    return f"[{', '.join(items)}]"
-
-
-PANIC = Section(
-    PanicPolicy,
-    {
-        "reboot_after": Key(quantity(parse_duration, format_duration, example="30s", at_least=0), format_duration),
-        "on": Key(list_of(word(Fault)), _show_list),
-    },
-)
-CAPTURE = Section(
-    CapturePolicy,
-    {
-        "stores": Key(list_of(_path, at_least=1), _show_list),
-        "deadline": Key(quantity(parse_duration, format_duration, example="5min", at_least=MIN_DEADLINE), format_duration),
-        "then": Key(word(FinalAction)),
-        "on_failure": Key(word(FinalAction)),
-    },
-)
-POLICY = Section(
-    Policy,
-    {
-        "crashkernel": Key(quantity(parse_size, format_size, example="192M", at_least=MIN_CRASHKERNEL), format_size),
-        "panic": PANIC,
-        "capture": CAPTURE,
-    },
-)
+# kdump-config passes its command line through `eval` with only the first " escaped (kdump-tools 1.8.1 and 1.10.9).
+SAFE_IN_EVAL = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 _-+=.,:/@%^")
 
 
 def decode_policy(texts: Sequence[PolicyText]) -> Policy:
@@ -62,28 +19,40 @@ def decode_policy(texts: Sequence[PolicyText]) -> Policy:
         PolicyError: all that is wrong with them, with file, line and column.
     """
     document = Document(texts)
-    policy: Policy = POLICY.decode(Value(document, document.root, "")) if document.root is not None else Policy()
+    if document.root is None:
+        document.raise_problems()
+        return Policy()
+    policy: Policy = POLICY.decode(Value(document, document.root, ""))
+    if not document.problems:
+        for key, fact, hint in _contradictions(policy):
+            document.record_key(key, f"{key}: {fact}", hint)
     document.raise_problems()
     return policy
 
 
-def show_policy(texts: Sequence[PolicyText]) -> str:
-    """The policy in force as YAML, each value with the place that it is from.
+def _contradictions(policy: Policy) -> Iterator[tuple[str, str, str]]:
+    """A key that is not at its default, the fact, and the way out."""
+    if not policy.capture.dmesg and policy.capture.vmcore is None:
+        yield "capture.dmesg", "with vmcore: off, nothing would be saved", "write dmesg: true, or give vmcore a level"
+    if policy.panic.hung_task_timeout != PanicPolicy.hung_task_timeout and Fault.HUNG_TASK not in policy.panic.on:
+        yield "panic.hung_task_timeout", "hung_task is not in panic.on, so this has no effect", "add hung_task to panic.on"
+    ramoops = policy.pstore.ramoops
+    if ramoops is not None and ramoops.record_size > ramoops.size:
+        key = "pstore.ramoops.record_size" if ramoops.record_size != type(ramoops).record_size else "pstore.ramoops.size"
+        yield (
+            key,
+            f"a record of {format_size(ramoops.record_size)} has no room in {format_size(ramoops.size)}",
+            "make size a multiple of record_size",
+        )
+    if policy.loader is Loader.KDUMP_TOOLS:
+        yield from _beyond_kdump_tools(policy)
 
-    Raises:
-        PolicyError: as `decode_policy`.
-    """
-    policy = decode_policy(texts)
-    return "\n".join(_show(POLICY, policy, Document(texts).origins(), ()))
 
-
-def _show(section: Section, values: object, origins: Mapping[str, str], names: tuple[str, ...]) -> Iterator[str]:
-    indent = "  " * len(names)
-    for name, key in section.keys.items():
-        value = getattr(values, name)
-        if isinstance(key, Section):
-            yield f"{indent}{name}:"
-            yield from _show(key, value, origins, (*names, name))
-        else:
-            line = f"{indent}{name}: {key.show(value)}"
-            yield f"{line:<40}  # {origins.get('.'.join((*names, name)), 'default')}"
+def _beyond_kdump_tools(policy: Policy) -> Iterator[tuple[str, str, str]]:
+    if policy.dump_kernel.kernel is not None:
+        yield "dump_kernel.kernel", "kdump-tools loads the running kernel and no other", "write loader: kdumpd, or kernel: running"
+    if policy.dump_kernel.remove:
+        yield "dump_kernel.remove", "kdump-tools can't be told to remove parameters", "write loader: kdumpd, or remove: []"
+    if unsafe := sorted(set(policy.dump_kernel.append) - SAFE_IN_EVAL):
+        fact = f"kdump-tools would let a shell read the {' '.join(unsafe)} in it"
+        yield "dump_kernel.append", fact, "write loader: kdumpd, or do without these characters"

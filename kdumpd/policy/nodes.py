@@ -1,30 +1,25 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""YAML nodes with positions, the decoders for them, and the collector of everything that is wrong.
+"""YAML nodes with positions, and the collector of everything that is wrong.
 
 `yaml.safe_load` is not used: it keeps the last of two equal keys without a word, turns `no` into False and `12:34`
 into 754, and forgets where each value stood.
 """
 
-import difflib
-import enum
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import yaml
 
 from kdumpd.errors import PolicyError, Problem
 
-T = TypeVar("T")
-E = TypeVar("E", bound=enum.StrEnum)
 NULL = "tag:yaml.org,2002:null"
 
 
 class DecodeError(Exception):
-    """A value is wrong. Raised by a decoder, put on record at the value's place by `Section` and `list_of`."""
+    """A value is wrong. Raised by a decoder, put on record at the value's place by whatever holds the value."""
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
@@ -50,10 +45,10 @@ class Document:
         """The mapping that a text is, or None when it is empty or wrong."""
         decoded = self._decode(text)
         node = None if decoded is None else self._load(decoded, text.source)
-        if node is None or _is_null(node):
+        if node is None or is_null(node):
             return None
         if not isinstance(node, yaml.MappingNode):
-            self.record_at(node, f"the policy: expected keys and values, found {_described(node)}")
+            self.record_at(node, f"the policy: expected keys and values, found {described(node)}")
             return None
         self._record_duplicates(node, "")
         return node
@@ -98,7 +93,7 @@ class Document:
     def _record_duplicates(self, node: yaml.MappingNode, name: str) -> None:
         lines: dict[str, int] = {}
         for key_node, value_node in node.value:
-            key = _key(key_node)
+            key = key_text(key_node)
             path = f"{name}{key}"
             if key in lines:
                 self.record_at(key_node, f'the key "{path}" is here twice', f"the first one is in line {lines[key]}")
@@ -119,7 +114,14 @@ class Document:
 
     def origins(self) -> dict[str, str]:
         """Dotted key -> `file:line` of every value that counts; a key that is not here has its default."""
-        return dict(_origins(self.root, "")) if self.root is not None else {}
+        return {name: f"{key.start_mark.name}:{key.start_mark.line + 1}" for name, key, _ in self._values()}
+
+    def record_key(self, name: str, message: str, hint: str | None = None) -> None:
+        """Puts a problem on record at the value of a dotted key, which must be here."""
+        self.record_at(next(value for found, _, value in self._values() if found == name), message, hint)
+
+    def _values(self) -> "Iterator[tuple[str, yaml.Node, yaml.Node]]":
+        return _values(self.root, "") if self.root is not None else iter(())
 
     def raise_problems(self) -> None:
         """
@@ -132,35 +134,37 @@ class Document:
 
 def _merge(earlier: yaml.MappingNode, later: yaml.MappingNode) -> yaml.MappingNode:
     """Key by key, the later one wins; a list is one value."""
-    merged = {_key(key): (key, value) for key, value in earlier.value}
+    merged = {key_text(key): (key, value) for key, value in earlier.value}
     for key, value in later.value:
-        _, before = merged.get(_key(key), (None, None))
+        _, before = merged.get(key_text(key), (None, None))
         if isinstance(before, yaml.MappingNode) and isinstance(value, yaml.MappingNode):
-            merged[_key(key)] = (key, _merge(before, value))
-        elif before is None or not _is_null(value):
-            merged[_key(key)] = (key, value)
+            merged[key_text(key)] = (key, _merge(before, value))
+        elif before is None or not is_null(value):
+            merged[key_text(key)] = (key, value)
     return yaml.MappingNode(later.tag, list(merged.values()), later.start_mark, later.end_mark)
 
 
-def _origins(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, str]]:
+def _values(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node, yaml.Node]]:
+    """Dotted name, key and value of every single value and list."""
     for key, value in node.value:
         if isinstance(value, yaml.MappingNode):
-            yield from _origins(value, f"{name}{_key(key)}.")
-        elif not _is_null(value):
-            yield f"{name}{_key(key)}", f"{key.start_mark.name}:{key.start_mark.line + 1}"
+            yield from _values(value, f"{name}{key_text(key)}.")
+        elif not is_null(value):
+            yield f"{name}{key_text(key)}", key, value
 
 
-def _key(node: yaml.Node) -> str:
+def key_text(node: yaml.Node) -> str:
     """The text of a key; YAML also allows lists and mappings there, which are never one of ours."""
     return str(node.value) if isinstance(node, yaml.ScalarNode) else "…"
 
 
-def _is_null(node: yaml.Node) -> bool:
+def is_null(node: yaml.Node) -> bool:
     """Whether nothing was written, as in `panic:` with an empty rest: the defaults hold."""
     return isinstance(node, yaml.ScalarNode) and node.tag == NULL and node.style is None
 
 
-def _described(node: yaml.Node) -> str:
+def described(node: yaml.Node) -> str:
+    """What a node is, for a message."""
     if isinstance(node, yaml.ScalarNode):
         return f'"{node.value}"'
     return "a list" if isinstance(node, yaml.SequenceNode) else "keys and values"
@@ -174,6 +178,11 @@ class Value:
     node: yaml.Node
     name: str
 
+    @property
+    def key(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition(".")[2]
+
     def text(self) -> str:
         """A single value, as it was written.
 
@@ -184,103 +193,12 @@ class Value:
             raise DecodeError(f"{self.name}: expected a single value, found {self.described()}")
         return str(self.node.value)
 
+    def is_single(self) -> bool:
+        """Whether it is neither a list nor a mapping."""
+        return isinstance(self.node, yaml.ScalarNode)
+
     def described(self) -> str:
-        return _described(self.node)
+        return described(self.node)
 
     def record(self, problem: DecodeError) -> None:
         self.document.record_at(self.node, str(problem), problem.hint)
-
-
-Decoder = Callable[[Value], T]
-
-
-@dataclass(frozen=True)
-class Key:
-    """A key with one value: how it is read, and how its value is written for people."""
-
-    decode: Decoder[Any]
-    show: Callable[[Any], str] = str
-
-
-@dataclass(frozen=True)
-class Section:
-    """A key whose value is keys and values again, which become a dataclass."""
-
-    kind: Callable[..., Any]
-    keys: "Mapping[str, Key | Section]"
-
-    def decode(self, value: Value) -> Any:
-        """A key that is not there, or is wrong, keeps its default."""
-        if not isinstance(value.node, yaml.MappingNode):
-            raise DecodeError(f"{value.name}: expected keys and values, found {value.described()}")
-        fields: dict[str, Any] = {}
-        for key_node, value_node in value.node.value:
-            key = _key(key_node)
-            path = f"{value.name}.{key}" if value.name else key
-            if key not in self.keys:
-                value.document.record_at(key_node, f'unknown key "{path}"', _did_you_mean(key, self.keys))
-            elif not _is_null(value_node):
-                _decode_into(fields, key, self.keys[key].decode, Value(value.document, value_node, path))
-        return self.kind(**fields)
-
-
-def list_of(decoder: Decoder[T], *, at_least: int = 0) -> Decoder[tuple[T, ...]]:
-    """Decodes every item of a list."""
-
-    def decode(value: Value) -> tuple[T, ...]:
-        if not isinstance(value.node, yaml.SequenceNode):
-            key = value.name.rpartition(".")[2]
-            hint = f"write {key}: [{value.node.value}]" if isinstance(value.node, yaml.ScalarNode) else None
-            raise DecodeError(f"{value.name}: expected a list, found {value.described()}", hint=hint)
-        if len(value.node.value) < at_least:
-            raise DecodeError(f"{value.name}: the list has {len(value.node.value)} items, expected at least {at_least}")
-        items: dict[int, T] = {}
-        for number, node in enumerate(value.node.value):
-            _decode_into(items, number, decoder, Value(value.document, node, value.name))
-        return tuple(items.values())
-
-    return decode
-
-
-def word(kind: type[E]) -> Decoder[E]:
-    """Decodes one word of an enum."""
-
-    def decode(value: Value) -> E:
-        text = value.text()
-        try:
-            return kind(text)
-        except ValueError:
-            words = [member.value for member in kind]
-            close = difflib.get_close_matches(text, words, n=1)
-            hint = f'did you mean "{close[0]}"?' if close else None
-            raise DecodeError(f'{value.name}: "{text}" is not one of {", ".join(words)}', hint=hint) from None
-
-    return decode
-
-
-def quantity(parse: Callable[[str], int], show: Callable[[int], str], *, example: str, at_least: int) -> Decoder[int]:
-    """Decodes a number with a unit; `parse` raises ValueError for what it doesn't know, `show` is its inverse."""
-
-    def decode(value: Value) -> int:
-        text = value.text()
-        try:
-            number = parse(text)
-        except ValueError as problem:
-            raise DecodeError(f"{value.name}: {problem}", hint=f"write {example}") from None
-        if number < at_least:
-            raise DecodeError(f'{value.name}: "{text}" is too small, expected at least {show(at_least)}', hint=f"write {example}")
-        return number
-
-    return decode
-
-
-def _decode_into(target: dict[Any, T], key: object, decoder: Decoder[T], value: Value) -> None:
-    try:
-        target[key] = decoder(value)
-    except DecodeError as problem:
-        value.record(problem)
-
-
-def _did_you_mean(key: str, known: Mapping[str, object]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f'did you mean "{close[0]}"?' if close else f"the keys here are {', '.join(known)}"

@@ -23,7 +23,7 @@ def machine(tmp_path: Path, stubs: Stubs) -> FakeMachine:
     """A fake machine with the tools that kdumpd needs; its kexec succeeds."""
     machine = FakeMachine(tmp_path / "root")
     loaded = machine.root / "sys/kernel/kexec_crash_loaded"
-    stubs.add("update-grub")
+    stubs.add("update-grub", machine.update_grub())
     stubs.add("makedumpfile")
     stubs.add("kexec", f'case "$*" in *-u*) echo 0 > {loaded};; *) echo 1 > {loaded};; esac')
     # mkinitramfs -d CONF -o IMAGE RELEASE

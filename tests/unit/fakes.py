@@ -4,10 +4,13 @@
 from pathlib import Path
 
 from kdumpd.apply.look import look
+from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.host.facts import Facts
-from kdumpd.plan.render import SYSCTLS
+from kdumpd.plan.kernel_values import HUNG_TASK_TIMEOUT, REBOOT_AFTER, SYSCTL_OF_FAULT, sysctl_path
 from kdumpd.policy.model import Policy
 
+# A policy that says the size, so that a test need not know what `auto` comes to.
+POLICY = Policy(crashkernel=parse_crashkernel("192M"))
 RELEASE = "6.1.0-56-cloud-amd64"
 COMMAND_LINE = f"BOOT_IMAGE=/boot/vmlinuz-{RELEASE} root=UUID=1 ro console=ttyS0,115200 quiet"
 GRUB_CFG = f"""\
@@ -51,8 +54,13 @@ class FakeMachine:
         self.write("proc/meminfo", "MemTotal:  155144 kB\nMemFree: 130000 kB\nMemAvailable: 120816 kB\n")
         self.write("proc/sys/kernel/osrelease", RELEASE + "\n")
         self.write("proc/sys/kernel/random/boot_id", "boot-1\n")
-        for name in SYSCTLS:
-            self.write(f"proc/sys/{name.replace('.', '/')}", "0\n")
+        for name in (REBOOT_AFTER, HUNG_TASK_TIMEOUT, *SYSCTL_OF_FAULT.values()):
+            self.write(sysctl_path(name).lstrip("/"), "0\n")
+        self.write("proc/sys/kernel/sysrq", "438\n")
+        # 2 GiB of RAM in blocks of 128 MiB.
+        self.write("sys/devices/system/memory/block_size_bytes", "8000000\n")
+        for block in range(16):
+            (root / f"sys/devices/system/memory/memory{block}").mkdir()
         self.write("sys/kernel/kexec_crash_size", "0\n")
         self.write("sys/kernel/kexec_crash_loaded", "0\n")
         self.write("etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=quiet\n")
@@ -77,4 +85,21 @@ class FakeMachine:
         self.write("sys/kernel/kexec_crash_size", f"{size}\n")
 
     def facts(self, policy: Policy | None = None) -> Facts:
-        return look(policy or Policy(), self.root)
+        return look(policy or POLICY, self.root)
+
+    def update_grub(self) -> str:
+        """A script that makes grub.cfg as grub-mkconfig does: it sources the defaults, and pastes what they set."""
+        defaults = self.root / "etc/default"
+        return f"""\
+set -e
+. {defaults}/grub
+for file in {defaults}/grub.d/*.cfg; do [ ! -e "$file" ] || . "$file"; done
+sed -e 's/ *$//' > {self.root}/boot/grub/grub.cfg.new << END
+menuentry 'Debian GNU/Linux' {{
+	linux	/boot/vmlinuz root=UUID=1 ro $GRUB_CMDLINE_LINUX $GRUB_CMDLINE_LINUX_DEFAULT
+}}
+menuentry 'Debian GNU/Linux, (recovery mode)' {{
+	linux	/boot/vmlinuz root=UUID=1 ro single $GRUB_CMDLINE_LINUX
+}}
+END
+mv {self.root}/boot/grub/grub.cfg.new {self.root}/boot/grub/grub.cfg"""

@@ -23,13 +23,16 @@ COMMANDS = [
     "policy",
     "policy check",
     "policy show",
+    "policy schema",
+    "rollback",
+    "estimate",
 ]
 
 
 @pytest.fixture
 def policy_file(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A valid policy; commands look at the fake machine instead of this one."""
-    for module in ("plan", "apply", "arm", "disarm", "crashes", "status"):
+    for module in ("plan", "apply", "arm", "disarm", "crashes", "status", "rollback", "estimate"):
         monkeypatch.setattr(f"kdumpd.cli.{module}.ROOT", machine.root)
     machine.write("etc/kdumpd.yaml", "crashkernel: 192M\n")
     return machine.root / "etc/kdumpd.yaml"
@@ -69,7 +72,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"kdumpd {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["status", "plan", "apply", "arm"])
+@pytest.mark.parametrize("command", ["status", "plan", "apply", "arm", "estimate"])
 def test_a_broken_policy_exits_with_1_and_changes_nothing(
     command: str, policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -91,7 +94,7 @@ def test_a_missing_policy_exits_with_1(tmp_path: Path, capsys: pytest.CaptureFix
 def test_plan_exits_with_2_when_something_would_change_and_with_0_when_not(policy_file: Path, machine: FakeMachine) -> None:
     assert main(["plan", "--policy", str(policy_file)]) == 2
     machine.reserve()
-    main(["apply", "--policy", str(policy_file)])
+    main(["apply", "--yes", "--policy", str(policy_file)])
     assert main(["plan", "--policy", str(policy_file)]) == 0
 
 
@@ -110,7 +113,7 @@ def test_status_exits_with_3_while_not_armed(policy_file: Path, capsys: pytest.C
 
 def test_status_is_one_screen(policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
     machine.reserve()
-    main(["apply", "--policy", str(policy_file)])
+    main(["apply", "--yes", "--policy", str(policy_file)])
     machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", "[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n")
     capsys.readouterr()
 
@@ -122,8 +125,8 @@ def test_status_is_one_screen(policy_file: Path, machine: FakeMachine, capsys: p
         "  command line  crashkernel=192M",
         "  reserved      192M",
     ]
-    assert lines[6] == "  last crash    2026-11-22T03:04:05Z  Kernel panic - not syncing: sysrq triggered crash"
-    assert len(lines) == 7
+    assert lines[7] == "  last crash    2026-11-22T03:04:05Z  Kernel panic - not syncing: sysrq triggered crash"
+    assert len(lines) == 8
 
 
 def test_status_speaks_json(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +134,7 @@ def test_status_speaks_json(policy_file: Path, capsys: pytest.CaptureFixture[str
 
     status = json.loads(capsys.readouterr().out)
     assert status["armed"] is False
-    assert status["crashkernel"] == {"policy": 192 << 20, "command_line": [], "reserved": 0}
+    assert status["crashkernel"] == {"policy": "192M", "command_line": [], "reserved": 0}
     assert status["problems"][0]["way_out"] == "kdumpd apply, then reboot"
 
 

@@ -1,7 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import pytest
 
-from kdumpd.plan.command_line import ADDITIONS, REMOVALS, dump_command_line, tokenize, values
+from kdumpd.parameters import tokenize, values
+from kdumpd.plan.command_line import ADDITIONS, REMOVALS, added_parameters
+from kdumpd.plan.command_line import dump_command_line as dump_command_line_by
+from kdumpd.policy.model import DumpKernelPolicy
+
+
+def dump_command_line(running: str) -> str:
+    return dump_command_line_by(running, DumpKernelPolicy())
 
 
 def test_tokens_end_at_blanks_outside_of_quotes_and_keep_their_quotes() -> None:
@@ -25,7 +32,7 @@ def test_the_dump_kernel_inherits_what_it_needs_to_find_its_root() -> None:
 
 @pytest.mark.parametrize("name", [name for removal in REMOVALS for name in removal.names])
 def test_what_hurts_a_dump_kernel_is_removed_in_every_place_and_spelling(name: str) -> None:
-    added = {addition.parameter for addition in ADDITIONS}
+    added = added_parameters(DumpKernelPolicy())
     line = dump_command_line(f"{name}=1 a {name.replace('_', '-')} b=2 {name}=3")
 
     assert [token for token in tokenize(line) if token not in added] == ["a", "b=2"]
@@ -42,3 +49,11 @@ def test_what_is_meant_for_init_is_not_handed_on() -> None:
 def test_every_change_has_its_reason() -> None:
     assert all(removal.reason for removal in REMOVALS)
     assert all(addition.reason for addition in ADDITIONS)
+
+
+def test_the_policy_may_take_out_and_add_parameters_of_its_own() -> None:
+    policy = DumpKernelPolicy(remove=("irqpoll", "console"), append='pci=nomsi dyndbg="file a.c +p"', nr_cpus=4)
+    words = tokenize(dump_command_line_by("root=UUID=1 console=ttyS0,115200", policy))
+
+    assert not {"irqpoll", "console=ttyS0,115200"}.intersection(words)
+    assert words[-3:] == ("nr_cpus=4", "pci=nomsi", 'dyndbg="file a.c +p"')

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+import dataclasses
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.host.kernel_image import KernelImage, parse_kernel_image, read_kernel_image
 from kdumpd.plan.estimate import EstimateInputs, MeasuredPeak, Source, estimate, keep_or_change, measured_peak
 from kdumpd.units import GIB, KIB, MIB
@@ -41,9 +42,9 @@ def bzimage(*, version: int = 0x20F, init_size: int = 53_968_896) -> bytes:
     return bytes(head)
 
 
-def status(**changes: Any) -> dict[str, Any]:
-    memory = {"total": 155_144, "peak_used": 34_400, "lowest_available": 120_744}
-    return {"started": "2026-11-22T18:00:00Z", "kernel": RELEASE, "dmesg_saved": True, "memory_kib": memory} | changes
+def status(started: str = "2026-11-22T18:00:00Z", kernel: str = RELEASE, saved: bool = True, **memory: int) -> Status:
+    sizes = {"given": 192 * 1024, "total": 155_144, "peak_used": 34_400} | memory
+    return Status(started=started, kernel=kernel, steps=[Step(name="dmesg", ok=saved, seconds=0.2)], memory_kib=Memory(**sizes))
 
 
 def test_a_bzimage_says_how_much_room_it_needs(tmp_path: Path) -> None:
@@ -142,21 +143,17 @@ def test_a_measured_guest_still_gets_more_than_the_96m_that_it_dies_of() -> None
 
 
 def test_the_newest_capture_that_worked_under_this_kernel_is_the_measurement() -> None:
-    old = status(started="2026-11-20T18:00:00Z", memory_kib={"total": 155_144, "peak_used": 30_000})
+    old = status(started="2026-11-20T18:00:00Z", peak_used=30_000)
     new = status(started="2026-11-21T18:00:00Z")
-    failed = status(started="2026-11-22T18:00:00Z", dmesg_saved=False)
+    failed = status(started="2026-11-22T18:00:00Z", saved=False)
     other = status(started="2026-11-22T19:00:00Z", kernel="6.12.0-1-amd64")
 
-    assert measured_peak([old, new, failed, other], RELEASE, reserved=192 * MIB) == MEASURED
+    assert measured_peak([old, new, failed, other], RELEASE) == MEASURED
 
 
-@pytest.mark.parametrize(
-    "memory",
-    [{}, {"total": 0, "peak_used": 0}, {"total": 260_000, "peak_used": 34_400}],
-    ids=["none", "zeros", "another reservation"],
-)
+@pytest.mark.parametrize("memory", [{}, {"given": 0, "total": 155_144, "peak_used": 34_400}], ids=["zeros", "of an older kdumpd"])
 def test_a_measurement_that_cannot_be_is_none(memory: dict[str, int]) -> None:
-    assert measured_peak([status(memory_kib=memory)], RELEASE, reserved=192 * MIB) is None
+    assert measured_peak([dataclasses.replace(status(), memory_kib=Memory(**memory))], RELEASE) is None
 
 
 @pytest.mark.parametrize(

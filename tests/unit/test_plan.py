@@ -3,26 +3,26 @@ import dataclasses
 
 import pytest
 
+from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
 from kdumpd.plan.make import make_plan
-from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, RunTool, SetSysctl, WriteFile
+from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, RunTool, SetKernelValue, WriteFile
 from kdumpd.policy.model import Policy
-from kdumpd.units import MIB
-from tests.unit.fakes import GRUB_CFG, RELEASE, FakeMachine
+from tests.unit.fakes import GRUB_CFG, POLICY, RELEASE, FakeMachine
 
 
 def test_a_fresh_machine_gets_its_files_then_the_boot_loader_then_the_image(machine: FakeMachine) -> None:
-    plan = make_plan(Policy(), machine.facts())
+    plan = make_plan(POLICY, machine.facts())
 
     kinds = [type(step) for step in plan.steps]
-    assert kinds == [*[WriteFile] * 5, RunTool, MakeFolder, *[SetSysctl] * 4, BuildImage]
+    assert kinds == [*[WriteFile] * 7, RunTool, MakeFolder, *[SetKernelValue] * 4, BuildImage]
     assert plan.notes == ("crashkernel=192M takes effect at the next reboot",)
 
 
 def test_the_dump_kernel_is_loaded_once_memory_is_reserved(machine: FakeMachine) -> None:
     machine.reserve()
 
-    step = make_plan(Policy(), machine.facts()).steps[-1]
+    step = make_plan(POLICY, machine.facts()).steps[-1]
     assert isinstance(step, LoadDumpKernel)
     assert step.kernel == f"/boot/vmlinuz-{RELEASE}"
     assert step.command_line.startswith("root=UUID=1 console=ttyS0,115200 kdumpd.capture ")
@@ -36,7 +36,7 @@ def test_a_new_build_of_the_same_release_gets_a_new_image(machine: FakeMachine) 
 
 
 def test_a_plan_prints_diffs_and_commands(machine: FakeMachine) -> None:
-    text = str(make_plan(Policy(), machine.facts()))
+    text = str(make_plan(POLICY, machine.facts()))
 
     assert "* create /etc/sysctl.d/60-kdumpd.conf\n--- /dev/null\n+++ /etc/sysctl.d/60-kdumpd.conf\n" in text
     assert "\n+-kernel.panic_on_oops = 1\n" in text
@@ -46,30 +46,32 @@ def test_a_plan_prints_diffs_and_commands(machine: FakeMachine) -> None:
 
 def test_planning_changes_nothing(machine: FakeMachine) -> None:
     before = {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")}
-    make_plan(Policy(), machine.facts())
+    make_plan(POLICY, machine.facts())
 
     assert {path: path.stat().st_mtime_ns for path in machine.root.rglob("*")} == before
 
 
 def test_a_boot_loader_that_lost_our_parameter_is_updated_again(machine: FakeMachine) -> None:
-    policy = Policy()
+    policy = POLICY
     for step in make_plan(policy, machine.facts()).steps:
         if isinstance(step, WriteFile):
             machine.write(step.path[1:], step.content)
 
     tools = [step for step in make_plan(policy, machine.facts()).steps if isinstance(step, RunTool)]
-    assert [tool.reason for tool in tools] == ["no entry of /boot/grub/grub.cfg carries our crashkernel="]
+    assert [tool.reason for tool in tools] == ["an entry of /boot/grub/grub.cfg does not carry what the policy wants"]
     machine.write("boot/grub/grub.cfg", GRUB_CFG.replace("quiet", "quiet crashkernel=192M"))
     assert not any(isinstance(step, RunTool) for step in make_plan(policy, machine.facts()).steps)
 
 
 def test_without_a_boot_loader_the_administrator_is_told_what_to_add(machine: FakeMachine) -> None:
     (machine.root / "etc/default/grub").unlink()
-    plan = make_plan(Policy(crashkernel=256 * MIB), machine.facts())
+    plan = make_plan(Policy(crashkernel=parse_crashkernel("256M")), machine.facts())
 
     assert not any(isinstance(step, RunTool) for step in plan.steps)
     assert plan.notes == (
-        "no boot loader that kdumpd knows was found: add crashkernel=256M to the kernel's command line yourself, then reboot",
+        "no boot loader that kdumpd knows was found "
+        "(no systemd-boot in LoaderInfo, no grubby with /boot/loader/entries, no update-grub)",
+        "add this to the kernel's command line yourself, then reboot: crashkernel=256M",
     )
 
 
@@ -77,7 +79,7 @@ def test_a_store_on_another_file_system_is_refused(machine: FakeMachine) -> None
     facts = machine.facts()
     elsewhere = dataclasses.replace(facts.stores[0], mount_point="/var")
     with pytest.raises(HostError) as caught:
-        make_plan(Policy(), dataclasses.replace(facts, stores=(elsewhere,)))
+        make_plan(POLICY, dataclasses.replace(facts, stores=(elsewhere,)))
 
     assert str(caught.value) == (
         'the store "/var/crash" is on the file system that is mounted at /var\n'
@@ -87,6 +89,6 @@ def test_a_store_on_another_file_system_is_refused(machine: FakeMachine) -> None
 
 def test_what_a_person_changed_is_marked(machine: FakeMachine) -> None:
     machine.write("etc/default/grub.d/kdumpd.cfg", "# mine\n")
-    edited = [step.path for step in make_plan(Policy(), machine.facts()).steps if isinstance(step, WriteFile) and step.edited]
+    edited = [step.path for step in make_plan(POLICY, machine.facts()).steps if isinstance(step, WriteFile) and step.edited]
 
     assert edited == ["/etc/default/grub.d/kdumpd.cfg"]

@@ -1,16 +1,38 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+import dataclasses
+import json
 import re
 from pathlib import Path
+from typing import Any
 
+import jsonschema
 import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from kdumpd.apply.look import MAX_POLICY_BYTES, read_policy, read_policy_texts
 from kdumpd.capture.settings import FinalAction
+from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import PolicyError
-from kdumpd.policy.decode import decode_policy, show_policy
-from kdumpd.policy.model import Fault, Policy
+from kdumpd.policy.decode import decode_policy
+from kdumpd.policy.model import (
+    CapturePolicy,
+    Compression,
+    DumpKernelPolicy,
+    Fault,
+    KeepPolicy,
+    Loader,
+    PanicPolicy,
+    Policy,
+    PstorePolicy,
+    RamoopsPolicy,
+    Sysrq,
+    VmcorePolicy,
+)
 from kdumpd.policy.nodes import PolicyText
-from kdumpd.units import MIB
+from kdumpd.policy.show import dump_policy, schema, show_policy
+from kdumpd.units import GIB, KIB, MIB
 
 SHIPPED = Path(__file__).parents[2] / "packaging/kdumpd.yaml"
 
@@ -35,34 +57,74 @@ def test_the_shipped_policy_shows_every_key_with_its_default() -> None:
     active = re.sub(r"^#(?=[a-z]|  [^#]*:)", "", text, flags=re.MULTILINE)
 
     assert decode(text) == decode(active) == Policy()
-    keys = set(re.findall(r"^ *([a-z_]+):", active, flags=re.MULTILINE))
-    assert keys == {"crashkernel", "panic", "reboot_after", "on", "capture", "stores", "deadline", "then", "on_failure"}
+    assert "# default" not in show_policy([PolicyText(source="p.yaml", content=active.encode())])
 
 
 def test_every_key_is_decoded() -> None:
     policy = decode(
-        "crashkernel: 256M\n"
-        "panic: {reboot_after: 1min, on: [oops]}\n"
-        "capture:\n  stores: [/srv/crash, /var/crash]\n  deadline: 10min\n  then: reboot\n  on_failure: halt\n"
+        "crashkernel: 2G-64G:256M,64G-:512M\n"
+        "loader: kdump-tools\n"
+        "dump_kernel: {append: pci=nomsi, nr_cpus: 2}\n"
+        "panic: {reboot_after: 1min, on: [oops, hung_task], hung_task_timeout: 5min, early_pstore: true}\n"
+        "sysrq: [sync, remount]\n"
+        "capture:\n  dmesg: false\n  vmcore: {level: 17, compress: zlib}\n  stores: [/srv/crash, /var/crash]\n"
+        "  keep: {count: 3, size: 10G, free: 512M}\n  deadline: 10min\n  then: reboot\n  on_failure: halt\n"
+        "pstore:\n  harvest: false\n  ramoops: {size: 4M, record_size: 512K, address: 0x20000000}\n"
     )
 
-    assert policy.crashkernel == 256 * MIB
-    assert (policy.panic.reboot_after, policy.panic.on) == (60, (Fault.OOPS,))
-    assert policy.capture.stores == ("/srv/crash", "/var/crash")
-    assert policy.capture.deadline == 600
-    assert (policy.capture.then, policy.capture.on_failure) == (FinalAction.REBOOT, FinalAction.HALT)
+    assert policy == Policy(
+        crashkernel=parse_crashkernel("2G-64G:256M,64G-:512M"),
+        loader=Loader.KDUMP_TOOLS,
+        dump_kernel=DumpKernelPolicy(append="pci=nomsi", nr_cpus=2),
+        panic=PanicPolicy(reboot_after=60, on=(Fault.OOPS, Fault.HUNG_TASK), hung_task_timeout=300, early_pstore=True),
+        sysrq=(Sysrq.SYNC, Sysrq.REMOUNT),
+        capture=CapturePolicy(
+            dmesg=False,
+            vmcore=VmcorePolicy(level=17, compress=Compression.ZLIB),
+            stores=("/srv/crash", "/var/crash"),
+            keep=KeepPolicy(count=3, size=10 * GIB, free=512 * MIB),
+            deadline=600,
+            then=FinalAction.REBOOT,
+            on_failure=FinalAction.HALT,
+        ),
+        pstore=PstorePolicy(harvest=False, ramoops=RamoopsPolicy(size=4 * MIB, record_size=512 * KIB, address=0x20000000)),
+    )
+    loaded_by_kdumpd = decode("dump_kernel: {kernel: /boot/vmlinuz-dump, remove: [irqpoll]}\n").dump_kernel
+    assert (loaded_by_kdumpd.kernel, loaded_by_kdumpd.remove) == ("/boot/vmlinuz-dump", ("irqpoll",))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("default", None),
+        ("off", ()),
+        ("[]", ()),
+        ("all", tuple(Sysrq)),
+        ("[reboot, sync]", (Sysrq.REBOOT, Sysrq.SYNC)),
+    ],
+)
+def test_sysrq_is_words_or_a_word_for_all_of_them(text: str, words: tuple[Sysrq, ...] | None) -> None:
+    assert decode(f"sysrq: {text}\n").sysrq == words
+
+
+def test_off_and_auto_stand_for_what_is_not_there() -> None:
+    policy = decode("crashkernel: auto\ncapture: {vmcore: off}\npstore: {ramoops: off}\ndump_kernel: {kernel: running}\n")
+
+    assert policy == Policy()
+    assert decode("pstore: {ramoops: {}}\n").pstore.ramoops == RamoopsPolicy()
 
 
 def test_an_error_shows_its_place_and_the_way_out() -> None:
     assert problems("crashkernel: 256\n") == (
-        'p.yaml:1:14: crashkernel: "256" has no unit\n    crashkernel: 256\n                 ^\nhint: write 192M'
+        'p.yaml:1:14: crashkernel: "256" has no unit\n    crashkernel: 256\n                 ^\n'
+        "hint: the kernel reads bytes; write 256M"
     )
 
 
 def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     assert problems("crashkernel: 1M\npanik: {}\ncapture:\n  then: reebot\n  stores: []\n") == (
         'p.yaml:1:14: crashkernel: "1M" is too small, expected at least 72M\n    crashkernel: 1M\n                 ^\n'
-        "hint: write 192M\n"
+        "hint: write auto, or 192M\n"
         'p.yaml:2:1: unknown key "panik"\n    panik: {}\n    ^\nhint: did you mean "panic"?\n'
         'p.yaml:4:9: capture.then: "reebot" is not one of poweroff, reboot, halt\n      then: reebot\n            ^\n'
         'hint: did you mean "reboot"?\n'
@@ -70,33 +132,195 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     )
 
 
+PATH_RULE = "is not an absolute path of letters, digits and . _ + @ -"
+FAULTS = ", ".join(Fault)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("colour: red\n", 'p.yaml:1:1: unknown key "colour"'),
-        ("- a\n", "p.yaml:1:1: the policy: expected keys and values, found a list"),
-        ("crashkernel: 192M\ncrashkernel: 256M\n", 'p.yaml:2:1: the key "crashkernel" is here twice'),
-        ("panic: 30s\n", 'p.yaml:1:8: panic: expected keys and values, found "30s"'),
-        ("panic:\n  on: oops\n", 'p.yaml:2:7: panic.on: expected a list, found "oops"'),
-        ("panic:\n  on: [ops]\n", 'p.yaml:2:8: panic.on: "ops" is not one of oops, io_nmi, unrecovered_nmi'),
-        ("crashkernel: [1M]\n", "p.yaml:1:14: crashkernel: expected a single value, found a list"),
-        ("panic:\n  reboot_after: never\n", 'p.yaml:2:17: panic.reboot_after: "never" is not a duration'),
-        ("capture:\n  deadline: 5s\n", 'p.yaml:2:13: capture.deadline: "5s" is too small, expected at least 30s'),
-        ("capture:\n  stores: [crash]\n", 'p.yaml:2:12: capture.stores: "crash" is not an absolute path'),
-        ("capture:\n  stores: [/a/../b]\n", 'p.yaml:2:12: capture.stores: "/a/../b" is not an absolute path'),
-        ("capture:\n  stores: ['/a$(reboot)']\n", 'p.yaml:2:12: capture.stores: "/a$(reboot)" is not an absolute path'),
-        ("panic:\n\ton: []\n", "p.yaml:2:1: not valid YAML: found character '\\t' that cannot start any token"),
+        (
+            "colour: red\n",
+            '1:1: unknown key "colour"\nhint: the keys here are crashkernel, loader, dump_kernel, panic, sysrq, capture, pstore',
+        ),
+        ("- a\n", "1:1: the policy: expected keys and values, found a list"),
+        ("just text\n", '1:1: the policy: expected keys and values, found "just text"'),
+        (
+            "crashkernel: 192M\ncrashkernel: 256M\n",
+            '2:1: the key "crashkernel" is here twice\nhint: the first one is in line 1',
+        ),
+        (
+            "panic: 30s\n",
+            '1:8: panic: expected keys and values, found "30s"\n'
+            "hint: write panic: {reboot_after: …, on: …, hung_task_timeout: …, early_pstore: …}",
+        ),
+        ("panic:\n  on: oops\n", '2:7: panic.on: expected a list, found "oops"\nhint: write on: [oops]'),
+        ("panic:\n  on: [ops]\n", f'2:8: panic.on: "ops" is not one of {FAULTS}\nhint: did you mean "oops"?'),
+        ("panic:\n  on: [oops, warn, oops]\n", '2:20: panic.on: "oops" is here twice'),
+        ("crashkernel: [1M]\n", "1:14: crashkernel: expected a single value, found a list"),
+        ("panic:\n  reboot_after: never\n", '2:17: panic.reboot_after: "never" is not a duration\nhint: write 30s'),
+        (
+            "capture:\n  deadline: 5s\n",
+            '2:13: capture.deadline: "5s" is too small, expected at least 30s\nhint: write 5min',
+        ),
+        ("capture:\n  stores: [crash]\n", f'2:12: capture.stores: "crash" {PATH_RULE}\nhint: write for example /var/crash'),
+        ("capture:\n  stores: [/a/../b]\n", f'2:12: capture.stores: "/a/../b" {PATH_RULE}\nhint: write for example /var/crash'),
+        (
+            "capture:\n  stores: ['/a$(reboot)']\n",
+            f'2:12: capture.stores: "/a$(reboot)" {PATH_RULE}\nhint: write for example /var/crash',
+        ),
+        (
+            "capture:\n  vmcore: 31\n",
+            '2:11: capture.vmcore: expected "off" or keys and values, found "31"\nhint: write vmcore: {level: …, compress: …}',
+        ),
+        ("capture:\n  vmcore: {level: 32}\n", "2:19: capture.vmcore.level: 32 is out of range, expected 0 to 31"),
+        ("capture:\n  keep: {size: 5}\n", '2:16: capture.keep.size: "5" has no unit\nhint: write 5G'),
+        ("capture:\n  keep: {count: many}\n", '2:17: capture.keep.count: "many" is not a whole number'),
+        (
+            "capture:\n  dmesg: false\n",
+            "2:10: capture.dmesg: with vmcore: off, nothing would be saved\nhint: write dmesg: true, or give vmcore a level",
+        ),
+        ("loader: kdumptools\n", '1:9: loader: "kdumptools" is not one of kdumpd, kdump-tools\nhint: did you mean "kdump-tools"?'),
+        (
+            "loader: kdump-tools\ndump_kernel: {remove: [irqpoll]}\n",
+            "2:23: dump_kernel.remove: kdump-tools can't be told to remove parameters\nhint: write loader: kdumpd, or remove: []",
+        ),
+        (
+            "loader: kdump-tools\ndump_kernel: {kernel: /boot/vmlinuz-dump}\n",
+            "2:23: dump_kernel.kernel: kdump-tools loads the running kernel and no other\n"
+            "hint: write loader: kdumpd, or kernel: running",
+        ),
+        (
+            "loader: kdump-tools\ndump_kernel: {append: 'a=$(reboot)'}\n",
+            "2:23: dump_kernel.append: kdump-tools would let a shell read the $ ( ) in it\n"
+            "hint: write loader: kdumpd, or do without these characters",
+        ),
+        (
+            "dump_kernel: {append: crashkernel=64M}\n",
+            '1:23: dump_kernel.append: "crashkernel=64M" is not yours to set, kdumpd does\n'
+            'hint: write for example append: "pci=nomsi"',
+        ),
+        (
+            "dump_kernel: {append: 'a=\"b'}\n",
+            '1:23: dump_kernel.append: a " has no partner\nhint: write for example append: "pci=nomsi"',
+        ),
+        (
+            'dump_kernel: {append: "a\\nb"}\n',
+            "1:23: dump_kernel.append: the character '\\n' can't be on a kernel command line\n"
+            'hint: write for example append: "pci=nomsi"',
+        ),
+        (
+            f"dump_kernel: {{append: {'x' * 1025}}}\n",
+            "1:23: dump_kernel.append: 1025 characters are too many, expected at most 1024\n"
+            'hint: write for example append: "pci=nomsi"',
+        ),
+        (
+            "dump_kernel: {remove: ['a=b']}\n",
+            '1:24: dump_kernel.remove: "a=b" is not the name of a kernel parameter\nhint: write names only, for example [irqpoll]',
+        ),
+        (
+            "dump_kernel: {remove: [kdumpd.capture]}\n",
+            '1:24: dump_kernel.remove: the dump kernel can\'t do without "kdumpd.capture"\n'
+            "hint: write names only, for example [irqpoll]",
+        ),
+        (
+            "panic: {hung_task_timeout: 60s}\n",
+            "1:28: panic.hung_task_timeout: hung_task is not in panic.on, so this has no effect\nhint: add hung_task to panic.on",
+        ),
+        ("sysrq: 438\n", '1:8: sysrq: "438" is not one of default, off, all, and no list\nhint: write [sync, dumps]'),
+        (
+            "sysrq: [sinc]\n",
+            f'1:9: sysrq: "sinc" is not one of {", ".join(Sysrq)}\nhint: did you mean "sync"?',
+        ),
+        (
+            "pstore: {ramoops: {address: 512M}}\n",
+            '1:29: pstore.ramoops.address: "512M" is not an address\nhint: write auto, or for example 0x20000000',
+        ),
+        (
+            "pstore: {ramoops: {size: 128K}}\n",
+            "1:26: pstore.ramoops.size: a record of 256K has no room in 128K\nhint: make size a multiple of record_size",
+        ),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_place_and_the_way_out(text: str, message: str) -> None:
+    found = problems(text).split("\n")
+
+    # Without the line of the file and the caret, which every message has.
+    assert "\n".join([found[0], *found[3:]]) == f"p.yaml:{message}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "capture:\n  dmesg: yes\n",
+            '2:10: capture.dmesg: "yes" is not true or false\nhint: write dmesg: true',
+        ),
+        ("capture:\n  dmesg: off\n", '2:10: capture.dmesg: "off" is not true or false\nhint: write dmesg: false'),
+        ("pstore: {ramoops: on}\n", '1:19: pstore.ramoops: expected "off" or keys and values, found "on"'),
+        (
+            "capture:\n  then: no\n",
+            '2:9: capture.then: "no" is not one of poweroff, reboot, halt\n'
+            'hint: "no" is a boolean in YAML, write one of these words',
+        ),
+        (
+            "sysrq: yes\n",
+            '1:8: sysrq: "yes" is not one of default, off, all, and no list\n'
+            'hint: "yes" is a boolean in YAML, write one of these words',
+        ),
+        (
+            "panic:\n  reboot_after: 12:34\n",
+            '2:17: panic.reboot_after: "12:34" is not a duration\n'
+            'hint: many YAML readers take "12:34" for the number 754; write for example 30s',
+        ),
+        (
+            "capture: {keep: {count: 0755}}\n",
+            '1:25: capture.keep.count: "0755" is not a whole number\n'
+            'hint: many YAML readers take "0755" for the octal of 493; write for example 1',
+        ),
+        (
+            "crashkernel: 0256M\n",
+            '1:14: crashkernel: "0256M" is not decimal\nhint: the kernel reads 174M; write no 0 in front',
+        ),
+        ("panic:\n\ton: []\n", "2:1: not valid YAML: found character '\\t' that cannot start any token"),
+        ("a: 1\n---\nb: 2\n", "2:1: not valid YAML: but found another document"),
+        ("panic: &a\n  on: *a\n", "1:8: anchors and aliases are not used here\nhint: write the value out"),
+    ],
+)
+def test_the_traps_of_yaml_are_caught_with_a_hint(text: str, message: str) -> None:
+    found = problems(text).split("\n")
+
+    assert "\n".join([found[0], *found[3:]]).startswith(f"p.yaml:{message}")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
         ("a: [\n", "p.yaml:2:1: not valid YAML"),
-        ("a: 1\n---\nb: 2\n", "p.yaml:2:1: not valid YAML: but found another document"),
         ("? [a, b]\n: 1\n", 'p.yaml:1:3: unknown key "…"'),
-        ("panic: &a\n  on: *a\n", "p.yaml:1:8: anchors and aliases are not used here"),
         (b"# caf\xe9\n", "p.yaml:1:6: byte 0xe9 is not UTF-8"),
         ("a: \x01\n", "p.yaml:1:1: not valid YAML"),
         ("[" * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
+        ("- " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
+        ("{a: " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
     ],
 )
-def test_what_is_wrong_is_named_with_line_and_column(text: str | bytes, message: str) -> None:
+def test_what_is_no_policy_at_all_is_refused_with_its_place(text: str | bytes, message: str) -> None:
     assert problems(text).startswith(message)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60))
+@settings(deadline=None, max_examples=300, database=None)
+def test_whatever_is_in_the_file_the_answer_is_a_policy_or_a_place(text: str | bytes) -> None:
+    content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    try:
+        decode_policy([PolicyText(source="p.yaml", content=content)])
+    except PolicyError as problem:
+        places = [(place.line, place.column) for place in problem.problems]
+    else:
+        places = []
+
+    assert all(line >= 1 and column >= 1 for line, column in places)
 
 
 def test_many_problems_are_counted_not_shown() -> None:
@@ -144,7 +368,7 @@ def test_drop_ins_override_key_by_key_in_name_order(etc: Path) -> None:
 
     assert policy.panic.reboot_after == 30
     assert policy.panic.on == (Fault.OOPS,)
-    assert policy.crashkernel == 192 * MIB
+    assert policy.crashkernel == parse_crashkernel("192M")
     assert policy.capture.then is FinalAction.HALT
 
 
@@ -169,17 +393,11 @@ def test_an_empty_value_in_a_drop_in_overrides_nothing(etc: Path) -> None:
 def test_show_tells_where_each_value_is_from(etc: Path) -> None:
     lines = [" ".join(line.split()) for line in show_policy(read_policy_texts(etc / "kdumpd.yaml")).splitlines()]
 
-    assert lines == [
-        f"crashkernel: 192M # {etc}/kdumpd.yaml:1",
-        "panic:",
-        f"reboot_after: 30s # {etc}/kdumpd.yaml.d/30-host.yaml:2",
-        f"on: [oops] # {etc}/kdumpd.yaml:4",
-        "capture:",
-        "stores: [/var/crash] # default",
-        "deadline: 5min # default",
-        f"then: halt # {etc}/kdumpd.yaml.d/30-host.yaml:4",
-        "on_failure: reboot # default",
-    ]
+    assert lines[:3] == [f"crashkernel: 192M # {etc}/kdumpd.yaml:1", "loader: kdumpd # default", "dump_kernel:"]
+    assert f"reboot_after: 30s # {etc}/kdumpd.yaml.d/30-host.yaml:2" in lines
+    assert f"on: [oops] # {etc}/kdumpd.yaml:4" in lines
+    assert f"then: halt # {etc}/kdumpd.yaml.d/30-host.yaml:4" in lines
+    assert "on_failure: reboot # default" in lines
 
 
 def test_what_show_prints_is_the_same_policy(etc: Path) -> None:
@@ -190,3 +408,96 @@ def test_what_show_prints_is_the_same_policy(etc: Path) -> None:
 
 def test_show_of_an_empty_policy_is_the_defaults() -> None:
     assert decode(show_policy([])) == Policy()
+
+
+SIZES = st.integers(1, 4096).map(lambda number: number * MIB)
+PATHS = st.lists(st.from_regex(r"(/[A-Za-z0-9._+@-]{1,8}){1,3}", fullmatch=True), min_size=1, max_size=3, unique=True)
+POLICIES = st.builds(
+    Policy,
+    crashkernel=st.sampled_from([None, *map(parse_crashkernel, ("192M", "1G@16M", "2G-4G:128M,4G-:256M", "512M,high 128M,low"))]),
+    dump_kernel=st.builds(
+        DumpKernelPolicy,
+        append=st.text(st.characters(min_codepoint=32, max_codepoint=126, blacklist_characters='"-'), max_size=20),
+        nr_cpus=st.integers(1, 512),
+    ),
+    panic=st.builds(
+        PanicPolicy,
+        reboot_after=st.integers(0, 10**6),
+        on=st.lists(st.sampled_from(Fault), unique=True).map(tuple),
+        hung_task_timeout=st.just(120),
+        early_pstore=st.booleans(),
+    ),
+    sysrq=st.none() | st.just(tuple(Sysrq)) | st.lists(st.sampled_from(Sysrq), unique=True, max_size=7).map(tuple),
+    capture=st.builds(
+        CapturePolicy,
+        dmesg=st.just(True),
+        vmcore=st.none() | st.builds(VmcorePolicy, level=st.integers(0, 31), compress=st.sampled_from(Compression)),
+        stores=PATHS.filter(lambda paths: not any({".", ".."} & set(path.split("/")) for path in paths)).map(tuple),
+        keep=st.builds(KeepPolicy, count=st.integers(1, 99), size=SIZES, free=SIZES),
+        deadline=st.integers(30, 10**5),
+    ),
+    pstore=st.builds(
+        PstorePolicy, ramoops=st.none() | st.builds(RamoopsPolicy, address=st.none() | st.integers(0, 2**40))
+    ),
+)  # fmt: skip
+
+
+@given(POLICIES)
+@settings(deadline=None, max_examples=200, database=None, suppress_health_check=list(HealthCheck))
+def test_any_policy_is_the_same_after_it_was_written_and_read(policy: Policy) -> None:
+    assert decode(dump_policy(policy)) == policy
+
+
+def test_the_schema_has_the_keys_the_defaults_and_the_shape_of_the_dataclasses() -> None:
+    compare(schema(), Policy())
+
+
+def compare(found: dict[str, Any], values: Any) -> None:
+    """Holds one section of the schema against its dataclass, and those inside it."""
+    section = next((option for option in found.get("anyOf", []) if "properties" in option), found)
+    assert section["additionalProperties"] is False
+    assert list(section["properties"]) == [field.name for field in dataclasses.fields(values)]
+    for field in dataclasses.fields(values):
+        inside, value = section["properties"][field.name], getattr(values, field.name)
+        assert inside["description"]
+        if dataclasses.is_dataclass(value):
+            compare(inside, value)
+        elif inside["default"] == "off" and "properties" in str(inside):
+            compare(inside, {"vmcore": VmcorePolicy(), "ramoops": RamoopsPolicy()}[field.name])
+        else:
+            written = f"{field.name}: {json.dumps(inside['default'])}\n"
+            assert getattr(decode_in(values, written), field.name) == value
+
+
+def decode_in(values: Any, written: str) -> Any:
+    """What a line means in the section that these values are from."""
+    paths = {
+        Policy: (),
+        DumpKernelPolicy: ("dump_kernel",),
+        PanicPolicy: ("panic",),
+        CapturePolicy: ("capture",),
+        KeepPolicy: ("capture", "keep"),
+        PstorePolicy: ("pstore",),
+        VmcorePolicy: ("capture", "vmcore"),
+        RamoopsPolicy: ("pstore", "ramoops"),
+    }
+    names = paths[type(values)]
+    text = "".join(f"{'  ' * depth}{name}:\n" for depth, name in enumerate(names)) + "  " * len(names) + written
+    found: Any = decode(text)
+    for name in names:
+        found = getattr(found, name)
+    return found
+
+
+def test_a_schema_validator_agrees_with_kdumpd(etc: Path) -> None:
+    """The file as an editor sees it: a YAML reader of its own, and the schema."""
+    validator = jsonschema.Draft202012Validator(schema())
+    validator.check_schema(schema())
+
+    def errors(text: str) -> list[str]:
+        return [error.message for error in validator.iter_errors(yaml.load(text, Loader=yaml.BaseLoader))]
+
+    assert errors("crashkernel: 256M\nsysrq: [sync]\npstore:\n  ramoops: off\n") == []
+    assert errors("crashkernl: 256M\n") != []
+    assert errors("sysrq: [sinc]\n") != []
+    assert errors("capture:\n  then: reebot\n") != []

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from kdumpd.errors import HostError
 from kdumpd.host.memory_map import MemoryMap, MemoryRange, parse_iomem, read_memory_map
 from kdumpd.plan.ramoops import (
-    RamoopsPolicy,
     check_competing_backend,
     choose_address,
     memmap_parameter,
@@ -17,6 +16,7 @@ from kdumpd.plan.ramoops import (
     reserve_mem_parameter,
     reserved_now,
 )
+from kdumpd.policy.model import RamoopsPolicy
 from kdumpd.units import GIB, KIB, MIB
 
 # QEMU q35 with 2 GiB and OVMF; KASLR has put the kernel at 0x2c000000.

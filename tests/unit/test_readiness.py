@@ -5,27 +5,33 @@ import os
 import pytest
 
 from kdumpd.apply.apply import apply_plan
+from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.host.facts import BootLoader, Facts
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.readiness import Trouble, judge
 from kdumpd.policy.model import Policy
 from kdumpd.units import MIB
-from tests.unit.fakes import GRUB_CFG, FakeMachine
+from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine
 
 
 def armed(machine: FakeMachine) -> Facts:
     machine.reserve()
     facts = machine.facts()
-    apply_plan(make_plan(Policy(), facts), facts, machine.root, lambda text: None)
+    apply_plan(make_plan(POLICY, facts), facts, machine.root, lambda text: None)
     return machine.facts()
 
 
+def hidden(facts: Facts) -> Facts:
+    """As somebody sees it who may not read grub.cfg."""
+    return dataclasses.replace(facts, boot=dataclasses.replace(facts.boot, entries=None))
+
+
 def troubles(facts: Facts, policy: Policy | None = None) -> list[Trouble]:
-    return list(judge(policy or Policy(), facts).troubles)
+    return list(judge(policy or POLICY, facts).troubles)
 
 
 def test_an_armed_machine_has_no_troubles(machine: FakeMachine) -> None:
-    readiness = judge(Policy(), armed(machine))
+    readiness = judge(POLICY, armed(machine))
 
     assert readiness.armed
     assert readiness.troubles == ()
@@ -42,11 +48,11 @@ def test_after_the_apply_the_way_out_is_the_reboot(machine: FakeMachine) -> None
 
 
 def test_another_crashkernel_on_the_command_line_is_named(machine: FakeMachine) -> None:
-    facts = dataclasses.replace(armed(machine), boot_entries=None)
+    facts = hidden(armed(machine))
 
-    assert troubles(facts, Policy(crashkernel=256 * MIB)) == [
+    assert troubles(facts, Policy(crashkernel=parse_crashkernel("256M"))) == [
         Trouble(
-            fact="the command line has crashkernel=192M, not 256M",
+            fact="the command line has crashkernel=192M, not crashkernel=256M",
             way_out="kdumpd apply, then reboot (whether that was done, only root can see)",
         )
     ]
@@ -67,7 +73,7 @@ def test_a_smaller_reservation_is_named(machine: FakeMachine) -> None:
 def test_reserved_but_not_loaded_is_not_armed(machine: FakeMachine) -> None:
     armed(machine)
     machine.write("sys/kernel/kexec_crash_loaded", "0\n")
-    readiness = judge(Policy(), machine.facts())
+    readiness = judge(POLICY, machine.facts())
 
     assert not readiness.armed
     assert readiness.troubles == (Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm"),)
@@ -93,7 +99,7 @@ def test_programs_are_found_by_a_user_without_sbin_in_path(machine: FakeMachine,
     monkeypatch.setenv("PATH", "/nowhere")
 
     assert machine.facts().missing_tools == ()
-    assert machine.facts().boot_loader is BootLoader.GRUB
+    assert machine.facts().boot.loader is BootLoader.GRUB
 
 
 def test_a_missing_program_is_named(machine: FakeMachine) -> None:
@@ -138,7 +144,7 @@ def test_new_sysfs_paths_are_read_as_the_old_ones(machine: FakeMachine) -> None:
 def test_a_kernel_without_kexec_is_named(machine: FakeMachine) -> None:
     for name in ("crash_size", "crash_loaded"):
         (machine.root / f"sys/kernel/kexec_{name}").unlink()
-    readiness = judge(Policy(), machine.facts())
+    readiness = judge(POLICY, machine.facts())
 
     assert readiness.armed is None
     assert readiness.troubles[0].fact == "this kernel does not tell of a crash reservation"

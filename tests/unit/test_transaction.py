@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from kdumpd.apply.apply import apply_plan, recover
+from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import ApplyError
-from kdumpd.files import Transaction, undo_unfinished
 from kdumpd.plan.make import make_plan
 from kdumpd.policy.model import Policy
+from kdumpd.transaction import Transaction, undo_unfinished
 from tests.unit.fakes import GRUB_CFG, FakeMachine, Stubs
 
-OLD, NEW = Policy(crashkernel=192 << 20), Policy(crashkernel=256 << 20)
+OLD, NEW = Policy(crashkernel=parse_crashkernel("192M")), Policy(crashkernel=parse_crashkernel("256M"))
 # What Python tells an audit hook before it changes anything, or starts a program.
 STEPS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.chown", "shutil.rmtree", "subprocess.Popen"}
 TOO_MANY = 1000
@@ -60,19 +61,9 @@ def killed_at(step: int, action: Callable[[], None]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def update_grub(machine: FakeMachine) -> str:
-    """A stub that makes grub.cfg of the drop-in, as the real one does."""
-    drop_in, grub_cfg = machine.root / "etc/default/grub.d/kdumpd.cfg", machine.root / "boot/grub/grub.cfg"
-    return f"""\
-parameter=$(sed -n 's/.*DEFAULT crashkernel=\\([0-9A-Z]*\\).*/crashkernel=\\1/p' {drop_in} 2>/dev/null)
-printf "linux /vmlinuz quiet %s\\n" "$parameter" > {grub_cfg}.new
-mv {grub_cfg}.new {grub_cfg}"""
-
-
 @pytest.fixture
 def applied(machine: FakeMachine, stubs: Stubs) -> FakeMachine:
     """A machine to which the old policy was applied, with a file that belongs to somebody else than root."""
-    stubs.add("update-grub", update_grub(machine))
     apply(machine, OLD)
     os.chown(machine.root / "etc/default/grub.d/kdumpd.cfg", 1, 1)
     (machine.root / "etc/default/grub.d/kdumpd.cfg").chmod(0o640)

@@ -9,7 +9,7 @@ from tests.vm.guest import Guest
 
 def apply_policy(guest: Guest, text: str) -> None:
     guest.write("/etc/kdumpd.yaml", f"crashkernel: 192M\n{text}")
-    guest.run("kdumpd apply")
+    guest.run("kdumpd apply --yes")
 
 
 def only_crash(guest: Guest) -> str:
@@ -128,7 +128,7 @@ def test_capture_refuses_to_run_on_a_living_machine(guest: Guest) -> None:
 def test_a_power_cut_in_the_middle_of_an_apply_is_mended_at_the_next_boot(guest: Guest) -> None:
     guest.write("/etc/kdumpd.yaml", "crashkernel: 160M\n")
     guest.run("sync")
-    guest.start("kdumpd apply")
+    guest.start("kdumpd apply --yes")
     guest.run("until grep -q 160M /etc/default/grub.d/kdumpd.cfg; do sleep 0.1; done")
     # The files are written and update-grub has begun; it takes many seconds.
     guest.kill()
@@ -140,5 +140,5 @@ def test_a_power_cut_in_the_middle_of_an_apply_is_mended_at_the_next_boot(guest:
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
     status = guest.run("kdumpd status").stdout
     assert (
-        "problem: the command line has crashkernel=192M, not 160M\n    way out: reboot: the boot loader has it already\n" in status
+        "problem: the command line has crashkernel=192M, not crashkernel=160M\n    way out: reboot: the boot loader has it already\n" in status
     )
