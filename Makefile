@@ -7,7 +7,7 @@ TOOLS := .tools
 RUFF := $(TOOLS)/bin/ruff
 RUFF_VERSION := 0.14.4
 DEB := build/kdumpd.deb
-DEB_SOURCES := $(shell find kdumpd templates units packaging -type f -not -path '*/__pycache__/*')
+DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-yaml
@@ -64,7 +64,7 @@ $(DEB): $(DEB_SOURCES)
 	@$(call need,$(DEB_NEEDS))
 	@rm -rf build/deb
 	@mkdir -p build/deb/kdumpd
-	@cp -r kdumpd templates units packaging build/deb/kdumpd
+	@cp -r kdumpd templates units packaging docs build/deb/kdumpd
 	@find build/deb -name __pycache__ -prune -exec rm -rf {} +
 	@cp -r packaging/deb build/deb/kdumpd/debian
 	@cd build/deb/kdumpd && dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || { cat ../build.log; exit 1; }

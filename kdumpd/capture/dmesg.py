@@ -26,7 +26,7 @@ def save_dmesg(vmcore: Path, folder: Path, *, timeout: float) -> int:
         OSError: the store failed.
     """
     unfinished = folder / f"{FILE}.incomplete"
-    _run(["makedumpfile", "--dump-dmesg", str(vmcore), str(unfinished)], timeout=timeout)
+    run(["makedumpfile", "--dump-dmesg", str(vmcore), str(unfinished)], timeout=timeout)
     size = unfinished.stat().st_size
     if size == 0:
         raise SaveError("makedumpfile ended well but wrote an empty log")
@@ -36,7 +36,12 @@ def save_dmesg(vmcore: Path, folder: Path, *, timeout: float) -> int:
     return size
 
 
-def _run(argv: list[str], *, timeout: float) -> None:
+def run(argv: list[str], *, timeout: float) -> None:
+    """Runs one program to its end.
+
+    Raises:
+        SaveError: it is missing, failed, or was still running after `timeout` seconds.
+    """
     try:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",

@@ -13,12 +13,14 @@ from pathlib import Path
 from .console import say
 from .dmesg import SaveError, save_dmesg
 from .durable import sync, write_file
+from .keep import remove_old_crashes
 from .machine import end_machine
 from .memory import MemoryMeter
 from .pstore import copy_pstore
-from .settings import MARKER, FinalAction, Settings
+from .settings import MARKER, FinalAction, Settings, VmcoreSettings
 from .status import FILE as STATUS_FILE
 from .status import Status, Step
+from .vmcore import save_vmcore
 
 SETTINGS = "var/lib/kdumpd/capture.json"
 DMESG_TIMEOUT = 60.0
@@ -93,17 +95,29 @@ class Capture:
                 continue
             self._status.store = store
             self._save_to(folder, vmcore)
-            if self._status.dmesg_saved:
+            if self._is_saved():
                 return
         say("no store took the log")
 
     def _save_to(self, folder: Path, vmcore: Path) -> None:
-        """The log first; pstore even when the log could not be had."""
-        if self._step("dmesg", lambda: save_dmesg(vmcore, folder, timeout=DMESG_TIMEOUT)):
+        """The log first; the rest even when the log could not be had."""
+        wanted = self._settings
+        if wanted.dmesg and self._step("dmesg", lambda: save_dmesg(vmcore, folder, timeout=DMESG_TIMEOUT)):
             say(f"the log is safe in {folder}")
         self._save_status(folder)
-        self._step("pstore", lambda: copy_pstore(self._root / "sys/fs/pstore", folder))
-        self._save_status(folder)
+        if wanted.pstore:
+            self._step("pstore", lambda: copy_pstore(self._root / "sys/fs/pstore", folder))
+            self._save_status(folder)
+        if wanted.vmcore:
+            self._save_vmcore(vmcore, folder, wanted.vmcore)
+            self._save_status(folder)
+        if self._is_saved():
+            remove_old_crashes(folder, count=wanted.keep_count, size=wanted.keep_size, free=wanted.keep_free)
+
+    def _save_vmcore(self, vmcore: Path, folder: Path, settings: VmcoreSettings) -> None:
+        say("saving the memory, this may take minutes")
+        left = self._settings.deadline - (time.monotonic() - self._began)
+        self._step("vmcore", lambda: save_vmcore(vmcore, folder, settings, keep_free=self._settings.keep_free, timeout=left))
 
     def _step(self, name: str, action: Callable[[], int]) -> bool:
         """Does one step and puts on record how it went. `action` returns the bytes that it saved."""
@@ -128,7 +142,11 @@ class Capture:
             say(f"cannot write {folder / STATUS_FILE}: {problem.strerror}")
 
     def _final_action(self) -> FinalAction:
-        return self._settings.then if self._status.dmesg_saved else self._settings.on_failure
+        return self._settings.then if self._is_saved() else self._settings.on_failure
+
+    def _is_saved(self) -> bool:
+        """Whether what matters most was saved: the log, or where it is not wanted, the memory."""
+        return self._status.saved("dmesg" if self._settings.dmesg else "vmcore")
 
     def _out_of_time(self) -> None:
         say(f"the deadline of {self._settings.deadline} s has passed")

@@ -49,7 +49,11 @@ class Status:
 
     @property
     def dmesg_saved(self) -> bool:
-        return any(step.name == "dmesg" and step.ok for step in self.steps)
+        return self.saved("dmesg")
+
+    def saved(self, name: str) -> bool:
+        """Whether a step of this name has worked."""
+        return any(step.name == name and step.ok for step in self.steps)
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, "dmesg_saved": self.dmesg_saved, **asdict(self)}, indent=2) + "\n"

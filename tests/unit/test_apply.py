@@ -48,7 +48,7 @@ def test_an_apply_tells_every_step_and_does_it(machine: FakeMachine, stubs: Stub
     assert machine.read("proc/sys/kernel/panic") == "30\n"
     assert (machine.root / "var/crash").is_dir()
     assert Settings.from_json(machine.read("var/lib/kdumpd/capture.json")) == Settings()
-    assert [call.split()[0] for call in stubs.calls] == ["update-grub", "mkinitramfs", "kexec"]
+    assert [call.split()[0] for call in stubs.calls] == ["update-grub", "mkinitramfs", "lsinitramfs", "kexec"]
     assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
 
 
@@ -203,7 +203,8 @@ def test_the_image_before_the_last_is_removed(machine: FakeMachine) -> None:
         machine.write("etc/initramfs-tools/modules", f"{number}\n")
         apply(machine)
 
-    assert len(list((machine.root / "var/lib/kdumpd/images").iterdir())) == 2
+    assert len(list((machine.root / "var/lib/kdumpd/images").glob("*.img"))) == 2
+    assert len(list((machine.root / "var/lib/kdumpd/images").glob("*.json"))) == 2
 
 
 def test_the_last_good_dump_kernel_is_loaded_without_a_policy(machine: FakeMachine, stubs: Stubs) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from kdumpd.capture import main as capture_main
 from kdumpd.capture.main import Capture, is_dump_kernel, new_crash_folder
-from kdumpd.capture.settings import FinalAction, Settings
+from kdumpd.capture.settings import FinalAction, Settings, VmcoreSettings
 from kdumpd.capture.status import Memory, Status, Step
 from tests.unit.fakes import FakeMachine, Stubs
 
@@ -60,7 +60,7 @@ def test_the_status_tells_each_step_the_time_and_the_memory(dump_kernel: FakeMac
     assert status.dmesg_saved
     assert [(step.name, step.ok, step.bytes) for step in status.steps] == [("dmesg", True, 23), ("pstore", True, 0)]
     assert status.store == "/var/crash"
-    assert status.memory_kib == Memory(total=155144, peak_used=155144 - 120816, lowest_available=120816)
+    assert status.memory_kib == Memory(given=(192 << 10) + 632, total=155144, peak_used=155144 - 120816, lowest_available=120816)
     assert status.uptime == 5.5
     assert status.final_action == "poweroff"
 
@@ -228,3 +228,72 @@ def test_the_capture_imports_the_standard_library_and_itself_only(module: Path) 
             assert all(alias.name.split(".")[0] in sys.stdlib_module_names for alias in node.names)
         if isinstance(node, ast.ImportFrom):
             assert node.level == 1 or (node.module or "").split(".")[0] in sys.stdlib_module_names
+
+
+def capture_with(machine: FakeMachine, settings: Settings) -> Status:
+    machine.write("var/lib/kdumpd/capture.json", settings.to_json())
+    capture(machine)
+    folder = max((machine.root / "var/crash").glob("*Z"))
+    return Status.from_json((folder / "status.json").read_text())
+
+
+def test_the_memory_is_saved_after_the_log_when_it_is_asked_for(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", 'case "$1" in -d) echo memory > "$5";; *) echo log > "$3";; esac')
+    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(level=17, compress="zlib"), keep_free=0))
+
+    assert [(step.name, step.ok) for step in status.steps] == [("dmesg", True), ("pstore", True), ("vmcore", True)]
+    folder = only_folder(dump_kernel)
+    assert stubs.calls[-1] == f"makedumpfile -d 17 -c {dump_kernel.root}/proc/vmcore {folder}/vmcore.incomplete"
+    assert {path.name for path in folder.iterdir()} == {"dmesg.txt", "vmcore", "status.json"}
+    assert stat.S_IMODE((folder / "vmcore").stat().st_mode) == 0o600
+
+
+def test_memory_that_can_not_be_saved_leaves_the_log(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", 'case "$1" in -d) echo half > "$5"; exit 1;; *) echo log > "$3";; esac')
+    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(), keep_free=0))
+
+    assert status.dmesg_saved
+    assert status.steps[-1].detail == "makedumpfile failed with 1: "
+    assert {path.name for path in only_folder(dump_kernel).iterdir()} == {"dmesg.txt", "status.json"}
+
+
+def test_memory_is_not_saved_into_the_space_that_is_to_stay_free(dump_kernel: FakeMachine) -> None:
+    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(), keep_free=1 << 60))
+
+    assert status.dmesg_saved
+    assert status.steps[-1].detail.endswith(" MiB are to stay free")
+
+
+def test_what_is_not_wanted_is_not_saved(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", 'echo memory > "$5"')
+    status = capture_with(dump_kernel, Settings(dmesg=False, pstore=False, vmcore=VmcoreSettings(), keep_free=0))
+
+    assert [step.name for step in status.steps] == ["vmcore"]
+    assert status.final_action == "poweroff"
+
+
+def test_older_crashes_make_room_oldest_first_and_nothing_else_is_touched(dump_kernel: FakeMachine) -> None:
+    for day in (1, 2, 3):
+        dump_kernel.write(f"var/crash/2026-11-0{day}T00-00-00Z/dmesg.txt", "old\n")
+    dump_kernel.write("var/crash/202611010000/dump", "of somebody else")
+    capture_with(dump_kernel, Settings(keep_count=2, keep_free=0))
+
+    left = sorted(path.name for path in (dump_kernel.root / "var/crash").iterdir())
+    assert left[:2] == ["2026-11-03T00-00-00Z", left[1]]
+    assert "202611010000" in left
+    assert len(left) == 3
+
+
+def test_a_crash_that_was_not_saved_removes_no_older_one(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", "exit 1")
+    dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
+    capture_with(dump_kernel, Settings(keep_count=1, keep_free=1 << 60))
+
+    assert (dump_kernel.root / "var/crash/2026-11-01T00-00-00Z/dmesg.txt").exists()
+
+
+def test_the_newest_crash_stays_however_little_room_there_is(dump_kernel: FakeMachine) -> None:
+    dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
+    capture_with(dump_kernel, Settings(keep_size=1, keep_free=1 << 60))
+
+    assert only_folder(dump_kernel).joinpath("dmesg.txt").exists()
