@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from kdumpd.apply.boot_loader import check_result, run_tool
+from kdumpd.apply.read_back import check_syntax
 from kdumpd.errors import ApplyError, NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
@@ -72,6 +73,7 @@ def _change_files(
             report(step.summary)
             if isinstance(step, WriteFile):
                 transaction.write(step.path, step.content.encode(errors="surrogateescape"), step.mode)
+                check_syntax(root, step.path)
             else:
                 transaction.remove(step.path)
         if records:

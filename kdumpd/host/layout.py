@@ -28,6 +28,8 @@ RAMOOPS_OPTIONS = Path("etc/modprobe.d/kdumpd-ramoops.conf")
 # The name of the rule that kdump-tools brings in /lib: a file of that name in /etc replaces it.
 UDEV_RULE = Path("etc/udev/rules.d/50-kdump-tools.rules")
 CAPTURE_DROP_IN = Path("etc/systemd/system/kdumpd-capture.service.d/50-policy.conf")
+# kdumpd's own memory of what it did, which nobody has a reason to edit.
+RECORDS = (BOOT_PARAMETERS, IN_FORCE, ROLLED_BACK)
 MANAGED = (
     GRUB_DROP_IN,
     KDUMP_TOOLS,
@@ -37,9 +39,7 @@ MANAGED = (
     RAMOOPS_OPTIONS,
     CAPTURE_DROP_IN,
     CAPTURE_SETTINGS,
-    BOOT_PARAMETERS,
-    IN_FORCE,
-    ROLLED_BACK,
+    *RECORDS,
 )
 
 TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates"

@@ -28,6 +28,7 @@ from kdumpd.plan.steps import (
 from kdumpd.plan.wanted import Wanted, want
 from kdumpd.policy.model import Loader, Policy
 
+RECORDS = {layout.absolute(path) for path in layout.RECORDS}
 STORE_ON_ROOT = "the dump kernel mounts only /; name a folder on it in capture.stores"
 
 
@@ -124,7 +125,9 @@ def _file_steps(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[WriteF
 def was_edited(path: str, facts: Facts) -> bool:
     """Whether a file is there that neither kdumpd wrote nor a package brought."""
     found = facts.files[path]
-    return found.content is not None and not found.pristine and facts.rendered.get(path) != fingerprint(found.content)
+    if found.content is None or found.pristine or path in RECORDS:
+        return False
+    return facts.rendered.get(path) != fingerprint(found.content)
 
 
 def _value_steps(wanted: Wanted, files: tuple[WriteFile | RemoveFile, ...], facts: Facts) -> Iterator[SetKernelValue]:

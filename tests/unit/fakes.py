@@ -51,7 +51,9 @@ class FakeMachine:
         self.root = root
         self.write("proc/cmdline", COMMAND_LINE + "\n")
         # 192 MiB and the 632 KiB below 1 MiB, which a dump kernel has too.
-        self.write("proc/zoneinfo", "Node 0, zone DMA\n  pages free 1\n        present  158\nNode 0, zone DMA32\n        present  49152\n")
+        self.write(
+            "proc/zoneinfo", "Node 0, zone DMA\n  pages free 1\n        present  158\nNode 0, zone DMA32\n        present  49152\n"
+        )
         self.write("proc/uptime", "5.50 1.00\n")
         self.write("proc/meminfo", "MemTotal:  155144 kB\nMemFree: 130000 kB\nMemAvailable: 120816 kB\n")
         self.write("proc/sys/kernel/osrelease", RELEASE + "\n")

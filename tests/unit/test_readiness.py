@@ -6,9 +6,11 @@ import pytest
 
 from kdumpd.apply.apply import apply_plan
 from kdumpd.crashkernel import parse_crashkernel
+from kdumpd.errors import HostError
 from kdumpd.host.facts import BootLoader, Facts
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.readiness import Trouble, judge
+from kdumpd.plan.reservation import wanted_crashkernel
 from kdumpd.policy.model import Policy
 from kdumpd.units import MIB
 from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine
@@ -148,3 +150,104 @@ def test_a_kernel_without_kexec_is_named(machine: FakeMachine) -> None:
 
     assert readiness.armed is None
     assert readiness.troubles[0].fact == "this kernel does not tell of a crash reservation"
+
+
+def test_a_file_that_was_edited_by_hand_is_named(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("etc/sysctl.d/60-kdumpd.conf", "kernel.panic = 5\n")
+
+    assert troubles(machine.facts()) == [
+        Trouble(
+            fact="/etc/sysctl.d/60-kdumpd.conf was changed by somebody else than kdumpd",
+            way_out="see it: kdumpd plan; then put what you need into /etc/kdumpd.yaml, and: kdumpd apply --overwrite",
+        )
+    ]
+
+
+def test_a_file_that_was_removed_by_hand_is_named(machine: FakeMachine) -> None:
+    armed(machine)
+    (machine.root / "etc/sysctl.d/60-kdumpd.conf").unlink()
+
+    assert troubles(machine.facts()) == [
+        Trouble(fact="/etc/sysctl.d/60-kdumpd.conf was removed by somebody else than kdumpd", way_out="kdumpd apply")
+    ]
+
+
+def test_a_grub_cfg_that_lost_our_parameter_is_named_while_the_running_kernel_still_has_it(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("boot/grub/grub.cfg", GRUB_CFG)
+
+    assert troubles(machine.facts()) == [
+        Trouble(fact="1 of 1 boot entries do not have crashkernel=192M, which kdumpd put there", way_out="kdumpd apply")
+    ]
+
+
+def test_a_grub_cfg_with_a_second_crashkernel_is_named(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("boot/grub/grub.cfg", GRUB_CFG.replace("quiet", "quiet crashkernel=192M crashkernel=64M"))
+
+    assert [trouble.fact for trouble in troubles(machine.facts())] == [
+        "1 of 1 boot entries do not have crashkernel=192M, which kdumpd put there"
+    ]
+
+
+def test_a_kernel_that_was_booted_without_a_parameter_of_ours_needs_a_reboot(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("var/lib/kdumpd/boot-parameters", "crashkernel=192M\nmemmap=2M$0x10000000\n")
+    machine.write("boot/grub/grub.cfg", GRUB_CFG.replace("quiet", "quiet crashkernel=192M memmap=2M\\$0x10000000"))
+
+    assert troubles(machine.facts()) == [
+        Trouble(fact="the running kernel was booted without memmap=2M$0x10000000", way_out="reboot")
+    ]
+
+
+def test_auto_asks_for_what_this_machine_needs_and_keeps_it(machine: FakeMachine) -> None:
+    auto = Policy()
+    facts = machine.facts(auto)
+    apply_plan(make_plan(auto, facts), facts, machine.root, lambda text: None)
+    assert machine.read("var/lib/kdumpd/boot-parameters") == "crashkernel=160M\n"
+
+    # Asked for is now a little more than computed, as after an initrd that has shrunk: no reason for a reboot.
+    machine.write("var/lib/kdumpd/boot-parameters", "crashkernel=192M\n")
+    assert str(wanted_crashkernel(auto, machine.facts(auto))) == "192M"
+
+
+def test_who_may_not_read_what_was_measured_comes_to_no_other_answer(machine: FakeMachine) -> None:
+    facts = machine.facts()
+    asked = dataclasses.replace(facts.files["/var/lib/kdumpd/boot-parameters"], content="crashkernel=512M\n")
+    somebody = dataclasses.replace(
+        facts,
+        sizing=dataclasses.replace(facts.sizing, captures=None),
+        files={**facts.files, "/var/lib/kdumpd/boot-parameters": asked},
+    )
+
+    assert str(wanted_crashkernel(Policy(), somebody)) == "512M"
+
+
+@pytest.mark.parametrize(
+    ("crashkernel", "message"),
+    [
+        (
+            "4G-64G:256M,64G-:512M",
+            "no range of crashkernel=4G-64G:256M,64G-:512M fits, this machine has 2G of RAM\n"
+            "hint: give the first range an earlier start, or write crashkernel: auto",
+        ),
+        ("2G", "crashkernel=2G is as much as there is, this machine has 2G of RAM\nhint: write crashkernel: auto"),
+    ],
+)
+def test_a_size_that_this_machine_would_never_reserve_is_refused(machine: FakeMachine, crashkernel: str, message: str) -> None:
+    policy = Policy(crashkernel=parse_crashkernel(crashkernel))
+    with pytest.raises(HostError) as caught:
+        make_plan(policy, machine.facts(policy))
+
+    assert str(caught.value) == message
+
+
+def test_high_and_low_are_two_parameters(machine: FakeMachine) -> None:
+    policy = Policy(crashkernel=parse_crashkernel("512M,high 128M,low"))
+    facts = machine.facts(policy)
+    apply_plan(make_plan(policy, facts), facts, machine.root, lambda text: None)
+
+    assert "quiet crashkernel=512M,high crashkernel=128M,low\n" in machine.read("boot/grub/grub.cfg")
+    machine.reserve(size=512 * MIB, parameter="crashkernel=128M,low crashkernel=512M,high")
+    assert "crashkernel" not in " ".join(trouble.fact for trouble in troubles(machine.facts(policy), policy))

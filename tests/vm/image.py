@@ -34,6 +34,9 @@ SERVER_PACKAGES = (
 DEPENDENCIES_OF_THE_DEB = (
     "kexec-tools", "makedumpfile", "python3", "python3-gi", "python3-jinja2", "python3-yaml",
 )  # fmt: skip
+# kdump-tools itself waits as a package in the guest's /root, for the stories in which it is there too.
+KDUMP_TOOLS = "kdump-tools"
+DEPENDENCIES_OF_KDUMP_TOOLS = ("bsdextrautils", "busybox", "debconf", "file", "linux-base", "lsb-base", "ucf")
 
 # 00_header loads the GRUB modules that the signed image already has; what a hand-made first boot needs is this.
 FIRST_GRUB_CFG = f"""\
@@ -99,7 +102,10 @@ def base_image() -> Image:
 
 def _key() -> str:
     """A hash of what the image is made from: this file, and the versions that the archive has of its main parts."""
-    wanted = ("linux-image-cloud-amd64", "systemd", "kexec-tools", "makedumpfile", "initramfs-tools", "grub-efi-amd64-signed")
+    wanted = (
+        "linux-image-cloud-amd64", "systemd", "kexec-tools", "makedumpfile", "initramfs-tools", "grub-efi-amd64-signed",
+        KDUMP_TOOLS,
+    )  # fmt: skip
     policy = _output(["apt-cache", "policy", *wanted])
     versions = [line.strip() for line in policy.splitlines() if "Candidate:" in line]
     return hashlib.sha256(Path(__file__).read_bytes() + "\n".join(versions).encode()).hexdigest()[:12]
@@ -107,12 +113,15 @@ def _key() -> str:
 
 def _build(scratch: Path) -> None:
     tree = scratch / "tree"
-    packages = ",".join(SERVER_PACKAGES + DEPENDENCIES_OF_THE_DEB)
+    packages = ",".join(SERVER_PACKAGES + DEPENDENCIES_OF_THE_DEB + DEPENDENCIES_OF_KDUMP_TOOLS)
     _run([
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
         '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
         SUITE, str(tree),
     ])  # fmt: skip
+    _run(["apt-get", "download", "--quiet=2", KDUMP_TOOLS], folder=scratch)
+    (deb,) = scratch.glob(f"{KDUMP_TOOLS}_*.deb")
+    shutil.copy(deb, tree / f"root/{KDUMP_TOOLS}.deb")
     release = _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
     for name, text in GUEST_FILES.items():
         path = tree / name
@@ -168,8 +177,8 @@ def _make_disk(raw: Path, tree: Path) -> None:
     ])  # fmt: skip
 
 
-def _run(argv: Sequence[str], *, text: str = "", quiet: bool = False) -> None:
-    subprocess.run(argv, check=True, input=text, text=True, stdout=subprocess.DEVNULL if quiet else None)
+def _run(argv: Sequence[str], *, text: str = "", quiet: bool = False, folder: Path | None = None) -> None:
+    subprocess.run(argv, check=True, input=text, text=True, stdout=subprocess.DEVNULL if quiet else None, cwd=folder)
 
 
 def _output(argv: Sequence[str]) -> str:

@@ -139,6 +139,5 @@ def test_a_power_cut_in_the_middle_of_an_apply_is_mended_at_the_next_boot(guest:
     assert guest.read("/boot/grub/grub.cfg").count("crashkernel=160M") >= 2
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
     status = guest.run("kdumpd status").stdout
-    assert (
-        "problem: the command line has crashkernel=192M, not crashkernel=160M\n    way out: reboot: the boot loader has it already\n" in status
-    )
+    problem = "problem: the command line has crashkernel=192M, not crashkernel=160M\n"
+    assert f"{problem}    way out: reboot: the boot loader has it already\n" in status
