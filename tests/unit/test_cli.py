@@ -175,3 +175,108 @@ def test_policy_check_and_show_read_the_policy_only(policy_file: Path, capsys: p
     policy_file.write_text("crashkernel: 1\n")
     assert main(["policy", "check", "--policy", str(policy_file)]) == 1
     assert capsys.readouterr().err.startswith(f'{policy_file}:1:14: crashkernel: "1" has no unit\n')
+
+
+@pytest.mark.parametrize("command", ["apply", "rollback"])
+def test_what_changes_something_asks_first_and_refuses_where_nobody_can_answer(
+    command: str, policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["apply", "--yes", "--policy", str(policy_file)])
+    policy_file.write_text("crashkernel: 256M\n")
+    capsys.readouterr()
+
+    assert main([command, "--policy", str(policy_file)]) == 1
+    assert capsys.readouterr().err == (
+        "kdumpd: something would change, and there is no terminal to ask at\nhint: see it: kdumpd plan; do it: add --yes\n"
+    )
+    assert "crashkernel=192M" in machine.read("boot/grub/grub.cfg")
+
+
+@pytest.mark.parametrize(("answer", "code", "crashkernel"), [("y", 0, "256M"), ("", 2, "192M"), ("no", 2, "192M")])
+def test_at_a_terminal_the_plan_is_shown_and_the_answer_counts(
+    policy_file: Path,
+    machine: FakeMachine,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: str,
+    code: int,
+    crashkernel: str,
+) -> None:
+    main(["apply", "--yes", "--policy", str(policy_file)])
+    policy_file.write_text("crashkernel: 256M\n")
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("builtins.input", lambda question: print(question) or answer)
+
+    assert main(["apply", "--policy", str(policy_file)]) == code
+    out = capsys.readouterr().out
+    assert "would:\n* change /etc/default/grub.d/kdumpd.cfg\n" in out
+    assert "do it? [y/N]" in out
+    assert f"crashkernel={crashkernel}" in machine.read("boot/grub/grub.cfg")
+
+
+def test_an_apply_that_has_nothing_to_do_asks_nothing(
+    policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    main(["apply", "--yes", "--policy", str(policy_file)])
+    capsys.readouterr()
+
+    assert main(["apply", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out == "nothing to change: this machine is as the policy says\n"
+
+
+def test_policy_check_takes_the_file_that_it_is_given(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = policy_file.with_name("other.yaml")
+    other.write_text("panic:\n  on: [ops]\n")
+
+    assert main(["policy", "check", str(other)]) == 1
+    assert capsys.readouterr().err.startswith(f'{other}:2:8: panic.on: "ops" is not one of ')
+
+
+def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["policy", "schema"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "kdumpd.yaml"
+
+
+def test_estimate_explains_the_sum_and_what_is_asked_for_instead(
+    policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["estimate", "--policy", str(policy_file)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("kernel image ")
+    assert out.endswith("crashkernel=160M\nnote: the policy says 192M, not auto\n")
+
+    policy_file.write_text("")
+    machine.write("var/lib/kdumpd/boot-parameters", "crashkernel=192M\n")
+    main(["estimate", "--policy", str(policy_file)])
+    assert capsys.readouterr().out.endswith(
+        "crashkernel=160M\nnote: crashkernel=192M is asked for now, and is kept: it is enough, and a change takes a reboot\n"
+    )
+
+
+def test_status_with_a_policy_that_has_errors_tells_of_the_one_in_force(
+    policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    main(["apply", "--yes", "--policy", str(policy_file)])
+    policy_file.write_text("crashkernel: 1\nloader: nobody\n")
+    capsys.readouterr()
+
+    assert main(["status", "--policy", str(policy_file)]) == 0
+    assert (
+        f"problem: {policy_file} has 2 problems, the policy that was applied last stays in force\n"
+        "    way out: see them: kdumpd policy check\n"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["policy check", "plan"])
+def test_reading_and_planning_import_no_d_bus(command: str, tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").touch()
+    script = (
+        "import sys; from kdumpd.cli.main import main\n"
+        f"main([*{command.split()!r}, '--policy', {str(tmp_path / 'policy.yaml')!r}])\n"
+        "print([name for name in ('gi', 'pydbus', 'dbus', 'pyudev') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdumpd.apply.apply import apply_plan
 from kdumpd.errors import HostError
 from kdumpd.host.memory_map import MemoryMap, MemoryRange, parse_iomem, read_memory_map
+from kdumpd.plan.make import make_plan
 from kdumpd.plan.ramoops import (
     check_competing_backend,
     choose_address,
@@ -16,8 +18,9 @@ from kdumpd.plan.ramoops import (
     reserve_mem_parameter,
     reserved_now,
 )
-from kdumpd.policy.model import RamoopsPolicy
+from kdumpd.policy.model import Policy, PstorePolicy, RamoopsPolicy
 from kdumpd.units import GIB, KIB, MIB
+from tests.unit.fakes import COMMAND_LINE, POLICY, FakeMachine, Stubs
 
 # QEMU q35 with 2 GiB and OVMF; KASLR has put the kernel at 0x2c000000.
 SMALL_IOMEM = """\
@@ -81,7 +84,7 @@ HIDDEN_IOMEM = """\
 """
 
 
-def machine(root: Path, iomem: str, firmware: tuple[MemoryRange, ...] = ()) -> MemoryMap | None:
+def memory_of(root: Path, iomem: str, firmware: tuple[MemoryRange, ...] = ()) -> MemoryMap | None:
     """The memory map of a machine with this /proc/iomem, and with this map of its firmware if it has one."""
     (root / "proc").mkdir()
     (root / "proc/iomem").write_text(iomem)
@@ -128,7 +131,7 @@ def test_iomem_entries_keep_their_depth_and_their_name() -> None:
 
 
 def test_a_memory_map_has_ram_the_kernel_and_the_crash_reservation(tmp_path: Path) -> None:
-    memory = machine(tmp_path, SMALL_IOMEM)
+    memory = memory_of(tmp_path, SMALL_IOMEM)
 
     assert memory is not None
     assert [str(found) for found in memory.ram if found.end - found.start > MIB] == [
@@ -142,7 +145,7 @@ def test_a_memory_map_has_ram_the_kernel_and_the_crash_reservation(tmp_path: Pat
 
 
 def test_a_crash_reservation_can_have_two_parts(tmp_path: Path) -> None:
-    memory = machine(tmp_path, BIG_IOMEM)
+    memory = memory_of(tmp_path, BIG_IOMEM)
 
     assert memory is not None
     assert memory.crash == (crash(0x4A000000, 0x5A000000), crash(0xFF2000000, 0x1052000000))
@@ -150,14 +153,14 @@ def test_a_crash_reservation_can_have_two_parts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("iomem", [HIDDEN_IOMEM, ""], ids=["every address is zero", "nothing there"])
 def test_memory_that_is_hidden_from_this_user_is_unknown(tmp_path: Path, iomem: str) -> None:
-    assert machine(tmp_path, iomem) is None
+    assert memory_of(tmp_path, iomem) is None
 
 
 def test_the_map_of_the_firmware_still_has_what_memmap_took_from_the_kernel(tmp_path: Path) -> None:
     after_reboot = "00001000-0fffffff : System RAM\n10000000-101fffff : Reserved\n10200000-7fffffff : System RAM\n"
     firmware = (ram(0x100000, 2 * GIB), MemoryRange(start=0xA0000, end=0x100000, kind="Reserved"), ram(0, 0xA0000))
 
-    memory = machine(tmp_path, after_reboot, firmware)
+    memory = memory_of(tmp_path, after_reboot, firmware)
 
     assert memory is not None
     assert memory.ram == (ram(0, 0xA0000), ram(0x100000, 2 * GIB))
@@ -167,7 +170,7 @@ def test_the_map_of_the_firmware_still_has_what_memmap_took_from_the_kernel(tmp_
 
 @pytest.mark.parametrize("iomem", [SMALL_IOMEM, BIG_IOMEM], ids=["2 GiB", "64 GiB"])
 def test_the_region_goes_to_256_mib(tmp_path: Path, iomem: str) -> None:
-    assert choose_address(RamoopsPolicy(), machine(tmp_path, iomem), None) == 0x10000000
+    assert choose_address(RamoopsPolicy(), memory_of(tmp_path, iomem), None) == 0x10000000
 
 
 @pytest.mark.parametrize(("size", "address"), [(512, 254), (256, 126), (128, 62)])
@@ -249,7 +252,7 @@ def test_no_range_that_fits_is_refused() -> None:
 
 
 def test_a_given_address_outside_of_ram_is_refused(tmp_path: Path) -> None:
-    assert refusal(RamoopsPolicy(address=0x7E800000), machine(tmp_path, SMALL_IOMEM)) == (
+    assert refusal(RamoopsPolicy(address=0x7E800000), memory_of(tmp_path, SMALL_IOMEM)) == (
         "the range 0x7e800000-0x7e9fffff for ramoops is not inside RAM\n"
         "hint: there is RAM for 2M at 0x100000-0x7fffff, 0x900000-0x7e8ecfff, 0x7ebff000-0x7eef3fff"
     )
@@ -262,20 +265,20 @@ def test_a_given_address_on_a_machine_that_is_too_small_for_the_size_is_refused(
 
 
 def test_a_given_address_in_the_middle_of_a_page_is_refused(tmp_path: Path) -> None:
-    assert refusal(RamoopsPolicy(address=0x20000800), machine(tmp_path, SMALL_IOMEM)) == (
+    assert refusal(RamoopsPolicy(address=0x20000800), memory_of(tmp_path, SMALL_IOMEM)) == (
         "the address 0x20000800 for ramoops is not aligned to 4K\nhint: use 0x20000000"
     )
 
 
 def test_a_given_address_in_the_crash_reservation_is_refused(tmp_path: Path) -> None:
-    assert refusal(RamoopsPolicy(address=0x6EF00000), machine(tmp_path, SMALL_IOMEM)) == (
+    assert refusal(RamoopsPolicy(address=0x6EF00000), memory_of(tmp_path, SMALL_IOMEM)) == (
         "the range 0x6ef00000-0x6f0fffff for ramoops overlaps the crash reservation at 0x6f000000-0x7affffff\n"
         "hint: leave out pstore.ramoops.address, then kdumpd chooses a free range"
     )
 
 
 def test_a_given_address_in_the_kernel_is_refused(tmp_path: Path) -> None:
-    assert refusal(RamoopsPolicy(address=0x2D200000), machine(tmp_path, SMALL_IOMEM)) == (
+    assert refusal(RamoopsPolicy(address=0x2D200000), memory_of(tmp_path, SMALL_IOMEM)) == (
         "the range 0x2d200000-0x2d3fffff for ramoops overlaps the running kernel at 0x2c000000-0x2ec57fff\n"
         "hint: leave out pstore.ramoops.address, then kdumpd chooses a free range"
     )
@@ -438,3 +441,69 @@ def test_choosing_again_gives_the_same_wherever_kernel_and_crash_reservation_avo
 
     assert choose_address(policy, memory, address) == address
     assert choose_address(policy, next_boot, address) == address
+
+
+@pytest.fixture
+def with_memory(machine: FakeMachine) -> FakeMachine:
+    machine.write("proc/iomem", SMALL_IOMEM)
+    return machine
+
+
+RAMOOPS = Policy(crashkernel=POLICY.crashkernel, pstore=PstorePolicy(ramoops=RamoopsPolicy()))
+
+
+def apply(machine: FakeMachine, policy: Policy) -> list[str]:
+    facts = machine.facts(policy)
+    told: list[str] = []
+    apply_plan(make_plan(policy, facts), facts, machine.root, told.append)
+    return told
+
+
+def test_the_region_is_put_on_the_command_line_and_the_module_is_told(with_memory: FakeMachine) -> None:
+    told = apply(with_memory, RAMOOPS)
+
+    assert "memmap=2M\\$0x10000000\n" in with_memory.read("boot/grub/grub.cfg")
+    assert with_memory.read("etc/modprobe.d/kdumpd-ramoops.conf").splitlines()[-1] == (
+        "options ramoops mem_address=0x10000000 mem_size=2097152 record_size=262144 "
+        "console_size=0 ftrace_size=0 pmsg_size=0 max_reason=2 ecc=1"
+    )
+    # Not before the reboot: the memory is still in use.
+    assert not any("ramoops:" in line for line in told)
+
+
+def test_the_module_is_loaded_once_the_kernel_was_booted_with_the_region(with_memory: FakeMachine, stubs: Stubs) -> None:
+    apply(with_memory, RAMOOPS)
+    with_memory.write("proc/cmdline", f"{COMMAND_LINE} crashkernel=192M memmap=2M$0x10000000\n")
+    with_memory.write("sys/firmware/memmap/0/start", "0x100000\n")
+    with_memory.write("sys/firmware/memmap/0/end", "0x7affffff\n")
+    with_memory.write("sys/firmware/memmap/0/type", "System RAM\n")
+    with_memory.write(
+        "proc/iomem", "00100000-0fffffff : System RAM\n10000000-101fffff : Reserved\n10200000-7affffff : System RAM\n"
+    )
+    stubs.add("modprobe")
+
+    assert apply(with_memory, RAMOOPS)[0] == "load the module ramoops: its memory is set aside by memmap=2M$0x10000000"
+    assert "modprobe ramoops" in stubs.calls
+
+
+def test_a_kernel_that_knows_reserve_mem_finds_the_place_itself(with_memory: FakeMachine) -> None:
+    with_memory.write("sys/module/ramoops/parameters/mem_name", "\n")
+    apply(with_memory, RAMOOPS)
+
+    assert "reserve_mem=2M:32M:kdumpd\n" in with_memory.read("boot/grub/grub.cfg")
+    assert "options ramoops mem_name=kdumpd record_size=" in with_memory.read("etc/modprobe.d/kdumpd-ramoops.conf")
+
+
+def test_without_ramoops_nothing_of_it_is_left(with_memory: FakeMachine) -> None:
+    apply(with_memory, RAMOOPS)
+    apply(with_memory, POLICY)
+
+    assert "memmap" not in with_memory.read("boot/grub/grub.cfg")
+    assert not (with_memory.root / "etc/modprobe.d/kdumpd-ramoops.conf").exists()
+
+
+def test_the_place_stays_when_the_policy_changes(with_memory: FakeMachine) -> None:
+    apply(with_memory, Policy(crashkernel=POLICY.crashkernel, pstore=PstorePolicy(ramoops=RamoopsPolicy(address=0x18000000))))
+    apply(with_memory, RAMOOPS)
+
+    assert "memmap=2M\\$0x18000000" in with_memory.read("boot/grub/grub.cfg")
