@@ -68,20 +68,35 @@ def _change_files(
     paths = dict.fromkeys([*(step.path for step in files), *touched, rendered])
     # What a program touches is put back as it was; what it only makes out of our files, it can make again.
     repeatable = [tool.argv for tool in tools if not tool.touches]
-    with Transaction(root, list(paths), repeatable, values) as transaction:
-        for step in files:
-            report(step.summary)
-            if isinstance(step, WriteFile):
-                transaction.write(step.path, step.content.encode(errors="surrogateescape"), step.mode)
-                check_syntax(root, step.path)
-            else:
-                transaction.remove(step.path)
-        if records:
-            transaction.write(rendered, _record(facts.rendered, files), 0o644)
-        for tool in tools:
-            report(tool.summary)
+    ran: list[RunTool] = []
+    try:
+        with Transaction(root, list(paths), repeatable, values) as transaction:
+            for step in files:
+                report(step.summary)
+                if isinstance(step, WriteFile):
+                    transaction.write(step.path, step.content.encode(errors="surrogateescape"), step.mode)
+                    check_syntax(root, step.path)
+                else:
+                    transaction.remove(step.path)
+            if records:
+                transaction.write(rendered, _record(facts.rendered, files), 0o644)
+            for tool in tools:
+                report(tool.summary)
+                run_tool(tool.argv)
+                ran.append(tool)
+                check_result(root, tool)
+    except ApplyError as problem:
+        _run_again([tool for tool in ran if not tool.touches], problem)
+        raise
+
+
+def _run_again(tools: list[RunTool], problem: ApplyError) -> None:
+    """Lets the boot loader's files follow what was put back."""
+    for tool in tools:
+        try:
             run_tool(tool.argv)
-            check_result(root, tool)
+        except ApplyError as again:
+            raise ApplyError(f"{problem}\nand after that it failed to bring its own files back\n{again}") from problem
 
 
 def _values_before(plan: Plan) -> dict[str, str]:

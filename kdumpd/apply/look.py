@@ -61,7 +61,13 @@ def look(policy: Policy, root: Path) -> Facts:
     Raises:
         HostError: this machine does not let itself be read.
     """
-    return read_facts(root, stores=policy.capture.stores, values=all_paths())
+    return read_facts(
+        root,
+        stores=policy.capture.stores,
+        values=all_paths(),
+        dump_kernel=policy.dump_kernel.kernel,
+        asks_ramoops=policy.pstore.ramoops is not None,
+    )
 
 
 def read_policy_texts(path: Path) -> tuple[PolicyText, ...]:

@@ -16,8 +16,8 @@ LOADER_INFO = Path("sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-
 EFI_ATTRIBUTES = 4
 ESPS = (Path("boot"), Path("efi"), Path("boot/efi"))
 GRUB_DEFAULTS = Path("etc/default/grub")
-# Of the first thing in a line: a comment sets nothing.
-SETS_CRASHKERNEL = re.compile(r"^[^#\n]*\bcrashkernel=", re.MULTILINE)
+# A # begins a comment where a word begins: not in ${GRUB_CMDLINE_LINUX_DEFAULT#quiet}.
+COMMENT = re.compile(r"(^|\s)#.*")
 
 
 def read_boot(root: Path) -> Boot:
@@ -43,12 +43,13 @@ def _grub(root: Path) -> Boot:
 
 def _grubby(root: Path) -> Boot:
     entries, files = _loader_entries(root, [Path("boot")])
-    defaults = (GRUB_DEFAULTS, Path("etc/kernel/cmdline"), Path("boot/grub2/grubenv"))
+    # grubby keeps what it says for kernels to come in one of these, which it may create.
+    defaults = (GRUB_DEFAULTS, layout.KERNEL_CMDLINE, Path("boot/grub2/grubenv"))
     return Boot(
         loader=BootLoader.GRUBBY,
         seen="grubby and /boot/loader/entries",
         entries=entries,
-        entry_files=(*files, *(layout.absolute(path) for path in defaults if exists(root / path))),
+        entry_files=(*files, *map(layout.absolute, defaults)),
     )
 
 
@@ -68,10 +69,12 @@ def _loader_entries(root: Path, places: Sequence[Path]) -> tuple[tuple[BootEntry
     folders = [root / place / "loader/entries" for place in places]
     try:
         files = sorted(file for folder in folders if folder.is_dir() for file in folder.glob("*.conf"))
-        entries = tuple(parse_loader_entry(file.read_text(errors="replace"), file.name) for file in files)
+        machine_id = (read_text(root / "etc/machine-id") or "").strip()
+        entries = (parse_loader_entry(file.read_text(errors="replace"), file.name, machine_id) for file in files)
+        found = tuple(entry for entry in entries if entry is not None)
     except PermissionError:
         return None, ()
-    return entries, tuple(f"/{file.relative_to(root)}" for file in files)
+    return found, tuple(f"/{file.relative_to(root)}" for file in files)
 
 
 def _installed_kernels(root: Path) -> Iterator[InstalledKernel]:
@@ -100,5 +103,5 @@ def _other_sources(root: Path) -> list[CrashkernelSource]:
     return [
         CrashkernelSource(path=f"/{file.relative_to(root)}", later=file.parent == ours.parent and file.name > ours.name)
         for file in files
-        if file != ours and SETS_CRASHKERNEL.search(read_text(file) or "")
+        if file != ours and any("crashkernel=" in COMMENT.sub("", line) for line in (read_text(file) or "").splitlines())
     ]

@@ -131,7 +131,11 @@ class ManagedFile:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """One look at the machine."""
+    """One look at the machine.
+
+    `kernel_image` is the kernel for the dump: the policy's, or the one that runs; None when it is not there. `dump_release`
+    is its release, None when it does not tell, and `has_modules` whether its modules are installed.
+    """
 
     release: str
     boot_id: str
@@ -143,6 +147,8 @@ class Facts:
     pstore: Pstore
     kdump_tools: KdumpTools | None
     kernel_image: str | None
+    dump_release: str | None
+    has_modules: bool
     image_digest: str | None
     images: tuple[str, ...]
     last_loaded: DumpSet | None

@@ -12,15 +12,15 @@ from kdumpd.run import run
 MODINFO_TIMEOUT = 10.0
 
 
-def read_pstore(root: Path, release: str) -> Pstore:
-    """Which backend has pstore, and what ramoops can do in this kernel."""
+def read_pstore(root: Path, release: str, *, asks_ramoops: bool) -> Pstore:
+    """Which backend has pstore, and if somebody asks for it, what ramoops can do in this kernel."""
     active = read_text(root / "sys/module/pstore/parameters/backend")
     return Pstore(
         active=active.strip() if active is not None else None,
         loaded=exists(root / "sys/module/ramoops"),
         has_efi=exists(root / "sys/firmware/efi"),
         has_erst=exists(root / "sys/firmware/acpi/tables/ERST"),
-        knows_reserve_mem=_knows_reserve_mem(root, release),
+        knows_reserve_mem=asks_ramoops and _knows_reserve_mem(root, release),
         options=read_text(root / layout.RAMOOPS_OPTIONS),
     )
 

@@ -14,6 +14,7 @@ from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
 from kdumpd.host.facts import DumpSet, Facts, Kexec, ManagedFile, Store
 from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_tools
+from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
 from kdumpd.host.pstore import read_pstore
 from kdumpd.host.sizing import read_sizing
@@ -23,8 +24,8 @@ from kdumpd.transaction import read_previous
 NEEDED_TOOLS = ("kexec", "makedumpfile", "mkinitramfs")
 
 
-def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str]) -> Facts:
-    """One look at the machine, at these stores and kernel values (absolute paths) among other things.
+def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump_kernel: str | None, asks_ramoops: bool) -> Facts:
+    """One look at the machine, at these stores, kernel values and this dump kernel (absolute paths) among other things.
 
     Raises:
         HostError: /proc is not there.
@@ -33,7 +34,9 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str]) -> F
     if command_line is None:
         raise HostError(f"cannot read {root / 'proc/cmdline'}", hint="kdumpd needs /proc")
     release = (read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
-    kernel = kernel_image(root, release)
+    kernel = kernel_image(root, release) if dump_kernel is None else dump_kernel
+    image = read_kernel_image(root, kernel) if kernel else None
+    dump_release = release if dump_kernel is None else (image.release if image else None)
     memory_map = read_memory_map(root)
     stores = tuple(stores)
     return Facts(
@@ -42,12 +45,14 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str]) -> F
         command_line=command_line.strip(),
         kexec=read_kexec(root),
         boot=read_boot(root),
-        sizing=read_sizing(root, kernel=kernel, memory_map=memory_map, stores=stores),
+        sizing=read_sizing(root, kernel=image, memory_map=memory_map, stores=stores),
         memory_map=memory_map,
-        pstore=read_pstore(root, release),
+        pstore=read_pstore(root, release, asks_ramoops=asks_ramoops),
         kdump_tools=read_kdump_tools(root),
-        kernel_image=kernel,
-        image_digest=_image_digest(root, release),
+        kernel_image=kernel if dump_kernel is None or image else None,
+        dump_release=dump_release,
+        has_modules=bool(dump_release) and exists(root / "lib/modules" / str(dump_release) / "modules.dep"),
+        image_digest=_image_digest(root, dump_release) if dump_release else None,
         images=tuple(sorted(path.name for path in (root / layout.IMAGES).glob("initrd-*.img"))),
         last_loaded=_last_loaded(root),
         stores=tuple(_store(root, store) for store in stores),

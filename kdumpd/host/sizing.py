@@ -10,17 +10,17 @@ from kdumpd.capture.status import Status
 from kdumpd.files import exists, read_text
 from kdumpd.host import layout
 from kdumpd.host.facts import Sizing
-from kdumpd.host.kernel_image import read_kernel_image
+from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
 from kdumpd.units import KIB
 
 
-def read_sizing(root: Path, *, kernel: str | None, memory_map: MemoryMap | None, stores: Iterable[str]) -> Sizing:
+def read_sizing(root: Path, *, kernel: KernelImage | None, memory_map: MemoryMap | None, stores: Iterable[str]) -> Sizing:
     """Sizes in bytes; what is not there or not ours to see comes out as None."""
     initrd, unpacked = _newest_initrd(root)
     return Sizing(
         ram=memory_map.total if memory_map else _ram(root),
-        kernel=read_kernel_image(root, kernel) if kernel else None,
+        kernel=kernel,
         initrd=initrd,
         unpacked=unpacked,
         captures=_captures(root, stores),

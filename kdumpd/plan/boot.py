@@ -91,12 +91,7 @@ def _grubby(wanted: tuple[str, ...], facts: Facts) -> Iterator[RunTool]:
 
 def _systemd_boot(wanted: tuple[str, ...], facts: Facts) -> Iterator[WriteFile | RunTool]:
     boot = facts.boot
-    dropped = {CRASHKERNEL, *ADDED_BY_LOADERS}
-    stale = _no_longer_wanted(wanted, facts)
-    # Without /etc/kernel/cmdline kernel-install takes the running command line for every new kernel.
-    base = tokenize(boot.kernel_cmdline if boot.kernel_cmdline is not None else facts.command_line)
-    kept = [word for word in base if parameter_name(word) not in dropped and word not in stale and word not in wanted]
-    content = " ".join([*kept, *wanted]) + "\n"
+    content = _kernel_cmdline(wanted, facts)
     path = layout.absolute(layout.KERNEL_CMDLINE)
     changes = content != boot.kernel_cmdline
     if changes:
@@ -106,6 +101,19 @@ def _systemd_boot(wanted: tuple[str, ...], facts: Facts) -> Iterator[WriteFile |
         for kernel in boot.kernels:
             argv = ("kernel-install", "add", kernel.release, kernel.image)
             yield RunTool(argv=argv, reason=reason, touches=boot.entry_files, expects=wanted)
+
+
+def _kernel_cmdline(wanted: tuple[str, ...], facts: Facts) -> str:
+    """What /etc/kernel/cmdline must say: what it says now, or without it, what kernel-install takes for it."""
+    now = facts.boot.kernel_cmdline
+    lines = now.splitlines() if now is not None else [facts.command_line]
+    dropped = {CRASHKERNEL} if now is not None else {CRASHKERNEL, *ADDED_BY_LOADERS}
+    stale = _no_longer_wanted(wanted, facts)
+    # systemd 257 skips lines that begin with #, 252 does not know comments.
+    comments = [line for line in lines if line.startswith("#")]
+    words = tokenize(" ".join(line for line in lines if not line.startswith("#")))
+    kept = [word for word in words if parameter_name(word) not in dropped and word not in stale and word not in wanted]
+    return "\n".join([*comments, " ".join([*kept, *wanted])]) + "\n"
 
 
 def _no_longer_wanted(wanted: tuple[str, ...], facts: Facts) -> tuple[str, ...]:

@@ -39,6 +39,7 @@ def make_plan(policy: Policy, facts: Facts) -> Plan:
         HostError: this machine can't be brought to this policy, and why.
     """
     _check_stores(facts)
+    _check_dump_kernel(policy, facts)
     wanted = want(policy, facts)
     files = tuple(_file_steps(policy, wanted, facts))
     written = tuple(step for step in files if isinstance(step, WriteFile))
@@ -58,23 +59,35 @@ def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFi
     if policy.loader is Loader.KDUMP_TOOLS:
         return tuple(_kdump_tools_steps(policy, facts, files))
     wanted = wanted_dump_set(policy, facts)
-    if wanted is None:
+    if wanted is None or facts.dump_release is None:
         return ()
     name = wanted.initrd.rpartition("/")[2]
-    build = () if name in facts.images else (BuildImage(release=facts.release, initrd=wanted.initrd),)
+    build = () if name in facts.images else (BuildImage(release=facts.dump_release, initrd=wanted.initrd),)
     if not facts.kexec.reserved or (facts.kexec.loaded and facts.last_loaded == wanted):
         return build
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))
 
 
+def _check_dump_kernel(policy: Policy, facts: Facts) -> None:
+    given = policy.dump_kernel.kernel
+    if given is None:
+        return
+    hint = "name a kernel in dump_kernel.kernel that is installed with its modules, or write running"
+    if facts.kernel_image is None:
+        raise HostError(f"the dump kernel {given} is not there", hint=hint)
+    if facts.dump_release is None:
+        raise HostError(f"{given} does not say which kernel it is: it is no bzImage", hint=hint)
+    if not facts.has_modules:
+        raise HostError(f"the modules of {given} are not in /lib/modules/{facts.dump_release}", hint=hint)
+
+
 def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
     """What should be loaded in this boot, or None when that can't be told: no kernel image, or not root."""
-    kernel = policy.dump_kernel.kernel or facts.kernel_image
-    if kernel is None or facts.image_digest is None:
+    if facts.kernel_image is None or facts.dump_release is None or facts.image_digest is None:
         return None
     return DumpSet(
-        kernel=kernel,
-        initrd=layout.absolute(layout.IMAGES / f"initrd-{facts.release}-{facts.image_digest}.img"),
+        kernel=facts.kernel_image,
+        initrd=layout.absolute(layout.IMAGES / f"initrd-{facts.dump_release}-{facts.image_digest}.img"),
         command_line=dump_command_line(facts.command_line, policy.dump_kernel),
         boot_id=facts.boot_id,
     )

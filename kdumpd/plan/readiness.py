@@ -94,6 +94,9 @@ def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     if facts.kernel_image is None and policy.dump_kernel.kernel is None:
         fact = f"the image of the running kernel {facts.release} is neither in /boot nor in /lib/modules"
         yield Trouble(fact=fact, way_out="install that kernel's package again, or reboot into a kernel that is installed")
+    elif facts.kernel_image is None or facts.dump_release is None:
+        fact = f"the dump kernel {policy.dump_kernel.kernel} is not there, or does not say which kernel it is"
+        yield Trouble(fact=fact, way_out="name another one in dump_kernel.kernel, or write running")
     elif facts.kexec.reserved and facts.kexec.loaded is False:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
     if facts.kexec.loaded and not _is_ours(policy, facts):

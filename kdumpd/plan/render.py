@@ -27,7 +27,7 @@ FAILURE_ACTIONS = {
 UNIT_GRACE = 30
 JOB_GRACE = 60
 # What GRUB's script language reads as more than itself, outside quotes (grub-core/script/yylex.l).
-GRUB_SPECIAL = re.compile(r"""([\\$"'#;&|<>{}*?])""")
+GRUB_SPECIAL = re.compile(r"""([\\$"'#;&|<>{}*?\[\]])""")
 
 
 def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str | None]:

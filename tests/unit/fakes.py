@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fake machines: a root directory with the files that kdumpd looks at, and stub programs that record their calls."""
 
+import struct
 from pathlib import Path
 
 from kdumpd.apply.look import look
@@ -24,6 +25,18 @@ menuentry 'UEFI Firmware Settings' {{
 \tfwsetup
 }}
 """
+
+
+def bzimage(release: str = RELEASE, *, version: int = 0x20F, init_size: int = 53_968_896) -> bytes:
+    """The beginning of a kernel image for x86 (Documentation/arch/x86/boot.rst)."""
+    head = bytearray(4096)
+    head[0x202:0x206] = b"HdrS"
+    struct.pack_into("<H", head, 0x206, version)
+    struct.pack_into("<I", head, 0x260, init_size)
+    struct.pack_into("<H", head, 0x20E, 0x800)
+    about = f"{release} (debian-kernel@lists.debian.org) #1 SMP".encode()
+    head[0xA00 : 0xA00 + len(about)] = about
+    return bytes(head)
 
 
 class Stubs:
@@ -78,6 +91,9 @@ class FakeMachine:
         path = self.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+    def write_bytes(self, name: str, content: bytes) -> None:
+        (self.root / name).write_bytes(content)
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()

@@ -34,9 +34,12 @@ def test_after_an_apply_there_is_nothing_left_to_do(machine: FakeMachine, stubs:
     machine.write("boot/grub/grub.cfg", "linux /vmlinuz root=UUID=1 crashkernel=192M\n")
     calls = stubs.calls
 
+    before = {path: path.lstat().st_mtime_ns for path in machine.root.rglob("*")}
+
     assert make_plan(POLICY, machine.facts()).is_empty
     assert apply(machine) == []
     assert stubs.calls == calls
+    assert {path: path.lstat().st_mtime_ns for path in machine.root.rglob("*")} == before
 
 
 def test_an_apply_tells_every_step_and_does_it(machine: FakeMachine, stubs: Stubs) -> None:

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import dataclasses
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.host.kernel_image import KernelImage, parse_kernel_image, read_kernel_image
 from kdumpd.plan.estimate import EstimateInputs, MeasuredPeak, Source, estimate, keep_or_change, measured_peak
 from kdumpd.units import GIB, KIB, MIB
+from tests.unit.fakes import RELEASE, bzimage
 
-RELEASE = "6.1.0-56-cloud-amd64"
 # Debian's 6.1.192-2, cloud flavour: what its header says.
 CLOUD_KERNEL = KernelImage(file_size=14_186_432, init_size=53_968_896)
 # The guest of tests/vm, and what a capture in it measured at crashkernel=192M.
@@ -34,14 +33,6 @@ INPUTS = st.builds(
 some_examples = settings(deadline=None, max_examples=100, database=None)
 
 
-def bzimage(*, version: int = 0x20F, init_size: int = 53_968_896) -> bytes:
-    head = bytearray(4096)
-    head[0x202:0x206] = b"HdrS"
-    struct.pack_into("<H", head, 0x206, version)
-    struct.pack_into("<I", head, 0x260, init_size)
-    return bytes(head)
-
-
 def status(started: str = "2026-11-22T18:00:00Z", kernel: str = RELEASE, saved: bool = True, **memory: int) -> Status:
     sizes = {"given": 192 * 1024, "total": 155_144, "peak_used": 34_400} | memory
     return Status(started=started, kernel=kernel, steps=[Step(name="dmesg", ok=saved, seconds=0.2)], memory_kib=Memory(**sizes))
@@ -53,13 +44,13 @@ def test_a_bzimage_says_how_much_room_it_needs(tmp_path: Path) -> None:
 
     image = read_kernel_image(tmp_path, "/boot/vmlinuz")
 
-    assert image == KernelImage(file_size=4096, init_size=53_968_896)
+    assert image == KernelImage(file_size=4096, init_size=53_968_896, release=RELEASE)
     assert image.room == 53_968_896
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"MZ\x00\x00zimg" + bytes(4096), bzimage()[:1000], bzimage(version=0x209), bzimage(init_size=0)],
+    [b"", b"MZ\x00\x00zimg" + bytes(4096), bzimage()[:0x260], bzimage(version=0x209), bzimage(init_size=0)],
     ids=["empty", "EFI zboot", "cut off", "older than protocol 2.10", "zero"],
 )
 def test_an_image_that_does_not_say_it_gets_a_multiple_of_its_file(content: bytes) -> None:

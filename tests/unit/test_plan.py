@@ -7,8 +7,8 @@ from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, RunTool, SetKernelValue, WriteFile
-from kdumpd.policy.model import Policy
-from tests.unit.fakes import GRUB_CFG, POLICY, RELEASE, FakeMachine
+from kdumpd.policy.model import DumpKernelPolicy, Policy
+from tests.unit.fakes import GRUB_CFG, POLICY, RELEASE, FakeMachine, bzimage
 
 
 def test_a_fresh_machine_gets_its_files_then_the_boot_loader_then_the_image(machine: FakeMachine) -> None:
@@ -92,3 +92,37 @@ def test_what_a_person_changed_is_marked(machine: FakeMachine) -> None:
     edited = [step.path for step in make_plan(POLICY, machine.facts()).steps if isinstance(step, WriteFile) and step.edited]
 
     assert edited == ["/etc/default/grub.d/kdumpd.cfg"]
+
+
+OTHER = Policy(crashkernel=POLICY.crashkernel, dump_kernel=DumpKernelPolicy(kernel="/boot/vmlinuz-dump"))
+
+
+def test_another_dump_kernel_gets_an_initrd_with_its_own_modules(machine: FakeMachine) -> None:
+    machine.reserve()
+    machine.write_bytes("boot/vmlinuz-dump", bzimage("6.12.0-1-amd64"))
+    machine.write("lib/modules/6.12.0-1-amd64/modules.dep", "")
+
+    *_, build, load = make_plan(OTHER, machine.facts(OTHER)).steps
+    assert isinstance(build, BuildImage)
+    assert build.release == "6.12.0-1-amd64"
+    assert isinstance(load, LoadDumpKernel)
+    assert (load.kernel, load.initrd) == ("/boot/vmlinuz-dump", build.initrd)
+
+
+@pytest.mark.parametrize(
+    ("image", "fact"),
+    [
+        (None, "the dump kernel /boot/vmlinuz-dump is not there"),
+        (b"no kernel", "/boot/vmlinuz-dump does not say which kernel it is: it is no bzImage"),
+        (bzimage("6.12.0-1-amd64"), "the modules of /boot/vmlinuz-dump are not in /lib/modules/6.12.0-1-amd64"),
+    ],
+)
+def test_another_dump_kernel_that_can_not_work_is_refused(machine: FakeMachine, image: bytes | None, fact: str) -> None:
+    if image is not None:
+        machine.write_bytes("boot/vmlinuz-dump", image)
+    with pytest.raises(HostError) as caught:
+        make_plan(OTHER, machine.facts(OTHER))
+
+    assert str(caught.value) == (
+        f"{fact}\nhint: name a kernel in dump_kernel.kernel that is installed with its modules, or write running"
+    )
