@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kdumpd.parameters import tokenize, values
+from kdumpd.parameters import parameter_name, tokenize, values
 from kdumpd.plan.command_line import ADDITIONS, REMOVALS, added_parameters
 from kdumpd.plan.command_line import dump_command_line as dump_command_line_by
 from kdumpd.policy.model import DumpKernelPolicy
@@ -57,3 +59,29 @@ def test_the_policy_may_take_out_and_add_parameters_of_its_own() -> None:
 
     assert not {"irqpoll", "console=ttyS0,115200"}.intersection(words)
     assert words[-3:] == ("nr_cpus=4", "pci=nomsi", 'dyndbg="file a.c +p"')
+
+
+WORD = st.text(st.characters(min_codepoint=33, max_codepoint=126, blacklist_characters='"'), min_size=1, max_size=10)
+# As the kernel knows them: quotes around a value, or around all of it, with blanks inside.
+QUOTED = st.builds(lambda name, words: f'{name}="{" ".join(words)}"', WORD, st.lists(WORD, max_size=3)) | st.builds(
+    lambda words: f'"{" ".join(words)}"', st.lists(WORD, min_size=1, max_size=3)
+)
+WORDS = st.lists(WORD | QUOTED, max_size=8)
+
+
+@given(WORDS, st.sampled_from([" ", "  ", "\t", " \t "]))
+@settings(deadline=None, database=None)
+def test_any_parameters_come_out_of_a_command_line_as_they_went_in(words: list[str], blank: str) -> None:
+    assert tokenize(blank.join(["", *words, ""])) == tuple(words)
+
+
+@given(WORDS)
+@settings(deadline=None, database=None)
+def test_the_dump_kernels_command_line_inherits_nothing_that_hurts_and_invents_nothing(words: list[str]) -> None:
+    line = tokenize(dump_command_line(" ".join(words)))
+    added = added_parameters(DumpKernelPolicy())
+
+    assert line[-len(added) :] == added
+    assert all(word in words for word in line[: -len(added)])
+    hurts = {parameter_name(name) for removal in REMOVALS for name in removal.names}
+    assert not hurts.intersection(parameter_name(word) for word in line[: -len(added)])

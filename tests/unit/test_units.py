@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kdumpd.units import GIB, KIB, MIB, approximate_size, format_duration, format_size, parse_duration, parse_size
 
@@ -56,4 +58,16 @@ def test_what_is_no_duration_is_refused_with_the_reason(text: str, message: str)
 
 @pytest.mark.parametrize("seconds", [0, 7, 60, 90, 300, 7200])
 def test_a_formatted_duration_is_exact(seconds: int) -> None:
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@given(st.integers(1, 1 << 50).map(lambda number: number * KIB))
+@settings(deadline=None, database=None)
+def test_any_size_is_the_same_after_it_was_written_and_read(size: int) -> None:
+    assert parse_size(format_size(size)) == size
+
+
+@given(st.integers(0, 10**9))
+@settings(deadline=None, database=None)
+def test_any_duration_is_the_same_after_it_was_written_and_read(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == seconds

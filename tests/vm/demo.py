@@ -14,7 +14,7 @@ from tests.vm.image import base_image, cache_folder
 from tests.vm.machines import LOGS, fresh_machine, install
 
 POLICY = """\
-crashkernel: 192M
+crashkernel: auto
 panic:
   on: [oops]
 capture:
