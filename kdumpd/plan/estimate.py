@@ -168,7 +168,7 @@ def _computed_lines(inputs: EstimateInputs) -> tuple[EstimateLine, ...]:
     )
     # Of the whole reservation, this line and the margin included: (x + x/50) * 1.25 / 64 is x/50.
     memory_map = sum(line.bytes for line in lines) // 50 + MAP_EDGES
-    return (*lines, EstimateLine("memory map", memory_map, "1/64 of the reservation, in whole sections of 128M"))
+    return (*lines, EstimateLine("memory map", memory_map, "page tables: 1/64 of the reservation, in whole sections of 128M"))
 
 
 def _initrd_lines(inputs: EstimateInputs) -> tuple[EstimateLine, ...]:

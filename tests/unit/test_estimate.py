@@ -74,7 +74,7 @@ def test_the_table_explains_the_sum_line_by_line() -> None:
         "its files       14.9M  unpacked, all in memory\n"
         "user space      34.0M  systemd, Python, makedumpfile: a measured peak\n"
         "bitmaps          0.1M  makedumpfile: 2 bits for each page of 2G\n"
-        "memory map       8.2M  1/64 of the reservation, in whole sections of 128M\n"
+        "memory map       8.2M  page tables: 1/64 of the reservation, in whole sections of 128M\n"
         "sum            115.8M\n"
         "margin          32.0M  25 %, at least 32M: what cannot be computed\n"
         "total          160.0M  rounded up to 32M, at least 160M\n"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """An apply is all or nothing, wherever it is cut off."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -146,14 +147,19 @@ def test_recovering_runs_the_boot_loader_again_and_tells_so(applied: FakeMachine
     assert undo_unfinished(applied.root) == []
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB: a real ENOSPC."""
-    folder = tmp_path / "small"
+@contextlib.contextmanager
+def file_system(folder: Path, kib: int) -> Iterator[Path]:
+    """A file system of so many KiB: a real ENOSPC."""
     folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], check=True)
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with file_system(tmp_path / "small", 64) as folder:
+        yield folder
 
 
 def test_files_of_another_file_system_than_the_journal_are_put_back_too(small_disk: Path, tmp_path: Path) -> None:
@@ -188,3 +194,34 @@ def test_a_full_disk_leaves_the_old_or_the_new_state(small_disk: Path, free: int
 
     assert [(small_disk / name).read_bytes() for name in ("a", "b")] == wanted
     assert undo_unfinished(small_disk) == []
+
+
+def test_a_disk_that_gets_full_at_any_write_of_an_apply_leaves_the_old_or_the_new_state(tmp_path: Path, stubs: Stubs) -> None:
+    with file_system(tmp_path / "small", 1024) as disk:
+        machine = FakeMachine(disk / "root")
+        stubs.add("update-grub", machine.update_grub())
+        stubs.add("mkinitramfs", 'echo initrd > "$4"')
+        stubs.add("lsinitramfs")
+        apply(machine, OLD)
+        before = tree(machine.root)
+        subprocess.run(["cp", "-a", machine.root, tmp_path / "backup"], check=True)
+
+        is_new = []
+        for free in range(0, 200, 4):
+            subprocess.run(["sh", "-ec", f"rm -rf {disk}/*; cp -a {tmp_path}/backup {machine.root}"], check=True)
+            fill(disk, free)
+            with contextlib.suppress(OSError, ApplyError):
+                apply(machine, NEW)
+            (disk / "ballast").unlink()
+            recover(machine.root, lambda text: None)
+            is_new.append(tree(machine.root) != before)
+            assert "crashkernel=256M" in machine.read("boot/grub/grub.cfg") or not is_new[-1], f"{free} KiB free"
+
+    assert (is_new[0], is_new[-1]) == (False, True)
+    assert is_new == sorted(is_new), "what is enough stays enough"
+
+
+def fill(disk: Path, free: int) -> None:
+    """Leaves so many KiB."""
+    space = os.statvfs(disk)
+    (disk / "ballast").write_bytes(b"x" * (space.f_bavail * space.f_frsize - free * 1024))
