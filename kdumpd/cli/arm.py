@@ -17,7 +17,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
         facts = look(policy, ROOT)
         steps = arming_steps(policy, facts)
         if not facts.kexec.reserved or (wanted_dump_set(policy, facts) is None and not steps):
-            trouble = judge(policy, facts).troubles[0]
+            trouble = judge(policy, facts).first_trouble
             raise NotArmedError(trouble.fact, hint=trouble.way_out)
         do_steps(steps, facts, ROOT, lambda text: print(text, flush=True))
     print("armed" if steps else "armed already: nothing to do")

@@ -78,7 +78,7 @@ def _state(readiness: Readiness, problem: KdumpdError | None) -> str:
         return f"{state}; {str(problem).splitlines()[0]}"
     for trouble in readiness.troubles:
         log(Priority.WARNING, f"{trouble.fact}; way out: {trouble.way_out}")
-    return "armed" if readiness.armed else f"not armed: {readiness.troubles[0].fact}"
+    return "armed" if readiness.armed else f"not armed: {readiness.first_trouble.fact}"
 
 
 def report_crashes(root: Path) -> None:

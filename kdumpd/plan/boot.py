@@ -124,7 +124,7 @@ def _no_longer_wanted(wanted: tuple[str, ...], facts: Facts) -> tuple[str, ...]:
 
 def boot_notes(wanted: tuple[str, ...], facts: Facts) -> Iterator[str]:
     """What a person has to know or to do."""
-    for source in facts.boot.other_sources:
+    for source in facts.boot.other_sources if not next_boot_is_ready(facts.boot, wanted) else ():
         yield f"{source.path} sets crashkernel= too: kdumpd's file, which GRUB reads later, takes that out"
     if carries(facts.command_line, wanted):
         return

@@ -35,6 +35,12 @@ class Readiness:
     armed: bool | None
     troubles: tuple[Trouble, ...]
 
+    @property
+    def first_trouble(self) -> Trouble:
+        """What to tell where there is room for one."""
+        unknown = Trouble(fact="this user can't see why", way_out="run this as root")
+        return self.troubles[0] if self.troubles else unknown
+
     def to_json(self) -> dict[str, Any]:
         return {"armed": self.armed, "problems": [asdict(trouble) for trouble in self.troubles]}
 

@@ -38,7 +38,8 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
     """
     render = _Renderer(facts.templates, _values(policy, wanted))
     region, tools = wanted.region, facts.kdump_tools
-    # Its udev rule unloads whatever is loaded, also with USE_KDUMP=0 (kdump-config's condreload in 1.8.1 and 1.10.7).
+    # Its udev rule unloads whatever is loaded, also with USE_KDUMP=0 (kdump-config's condreload in 1.8.1 and 1.10.7), unless
+    # udevd's SystemCallFilter= happens to forbid it kexec, as Debian 12's does.
     stands_down = tools is not None and policy.loader is Loader.KDUMPD
     files = {
         layout.GRUB_DROP_IN: render("grub.cfg.j2") if facts.boot.loader is BootLoader.GRUB else None,

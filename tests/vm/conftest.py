@@ -12,7 +12,7 @@ import pytest
 
 from tests.vm.guest import Guest
 from tests.vm.image import base_image
-from tests.vm.machines import ARMED, Machine, armed_machine
+from tests.vm.machines import ARMED, BOTH, Machine, add_kdump_tools, armed_machine
 
 DEB = Path(__file__).resolve().parents[2] / "build/kdumpd.deb"
 MODULE_SOURCE = Path(__file__).with_name("module")
@@ -28,8 +28,19 @@ def machine() -> Machine:
 @pytest.fixture
 def guest(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Guest]:
     """A running server, just booted and armed; every test gets it in the same state."""
+    yield from _restored(machine, ARMED, request)
+
+
+@pytest.fixture
+def guest_with_kdump_tools(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """The same, after Debian's kdump-tools was installed too."""
+    add_kdump_tools(machine)
+    yield from _restored(machine, BOTH, request)
+
+
+def _restored(machine: Machine, snapshot: str, request: pytest.FixtureRequest) -> Iterator[Guest]:
     with machine.guest(re.sub(r"\W+", "-", request.node.name)) as guest:
-        guest.restore(ARMED)
+        guest.restore(snapshot)
         yield guest
 
 
@@ -48,6 +59,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     """Shows the end of the guest's console below a failure."""
     outcome = yield
     report = outcome.get_result()
-    guest = getattr(item, "funcargs", {}).get("guest")
+    funcargs = getattr(item, "funcargs", {})
+    guest = funcargs.get("guest") or funcargs.get("guest_with_kdump_tools")
     if report.failed and isinstance(guest, Guest):
         report.sections.append(("console of the guest", guest.console_tail()))

@@ -13,6 +13,7 @@ from tests.vm.image import Image, base_image, cache_folder
 
 LOGS = Path(__file__).resolve().parents[2] / "build/vm-logs"
 ARMED = "armed"
+BOTH = "with-kdump-tools"
 POLICY = "crashkernel: 192M\n"
 
 
@@ -64,6 +65,19 @@ def armed_machine(deb: Path) -> Machine:
                 guest.save(ARMED)
             half.rename(folder)
     return machine_in(folder)
+
+
+def add_kdump_tools(machine: Machine) -> None:
+    """Gives an armed machine the snapshot BOTH, in which Debian's kdump-tools was installed after kdumpd."""
+    done = machine.disk.with_name(BOTH)
+    if done.exists():
+        return
+    with machine.guest(BOTH) as guest:
+        guest.restore(ARMED)
+        # Its package makes the initrd of the system anew, which takes minutes here.
+        guest.run("apt-get install --yes /root/kdump-tools.deb", deadline=2 * guest.deadlines.command)
+        guest.save(BOTH)
+    done.touch()
 
 
 def install(guest: Guest, deb: Path) -> None:

@@ -52,8 +52,8 @@ def test_two_sources_of_crashkernel_end_as_one(guest: Guest) -> None:
         "/etc/default/grub.d/kdump-tools.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=384M-:128M"\n'
     )
     guest.run("""echo 'GRUB_CMDLINE_LINUX="crashkernel=64M dyndbg=\\"file a.c +p\\""' >> /etc/default/grub""")
-    guest.run("update-grub")
-    assert crashkernels(normal_entries(guest)[0]) == ["crashkernel=384M-:128M", "crashkernel=192M"]
+    guest.run("rm /etc/default/grub.d/kdumpd.cfg && update-grub")
+    assert crashkernels(normal_entries(guest)[0]) == ["crashkernel=64M", "crashkernel=384M-:128M"]
 
     guest.write("/etc/kdumpd.yaml", "crashkernel: 208M\n")
     told = guest.run("kdumpd apply --yes").stdout
@@ -81,7 +81,7 @@ def test_a_memory_region_for_ramoops_goes_through_grub_and_keeps_the_last_words(
     guest.write("/etc/kdumpd.yaml", "crashkernel: 192M\npstore:\n  ramoops: {size: 4M}\n")
     refused = guest.run("kdumpd plan", check=False)
     assert "or boot with pstore.backend=ramoops" in refused.stderr
-    guest.write("/etc/default/grub.d/aa-pstore.cfg", 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX pstore.backend=ramoops"\n')
+    guest.write("/etc/default/grub.d/pstore.cfg", 'GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX pstore.backend=ramoops"\n')
     guest.run("update-grub")
     guest.reboot()
 
