@@ -51,7 +51,7 @@ def make_plan(policy: Policy, facts: Facts) -> Plan:
         *_module_steps(wanted, facts),
         *arming_steps(policy, facts, files),
     )
-    return Plan(steps=steps, notes=tuple(_notes(policy, wanted, facts)))
+    return Plan(steps=steps, notes=tuple(_notes(policy, wanted, written, facts)))
 
 
 def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...] = ()) -> tuple[Step, ...]:
@@ -160,8 +160,8 @@ def _module_steps(wanted: Wanted, facts: Facts) -> Iterator[LoadModule]:
         yield LoadModule(name=BACKEND, reason=f"its memory is set aside by {wanted.region.parameter}")
 
 
-def _notes(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[str]:
+def _notes(policy: Policy, wanted: Wanted, written: tuple[WriteFile, ...], facts: Facts) -> Iterator[str]:
     yield from boot_notes(wanted.parameters, facts)
     yield from unknown_faults(policy, facts)
-    if policy.panic.early_pstore:
+    if any(step.path == layout.absolute(layout.TMPFILES) for step in written):
         yield "early_pstore lets a broken kernel run more code before the dump kernel starts: a dump may fail that would not have"

@@ -50,8 +50,9 @@ GUEST_FILES = {
     "etc/hosts": "127.0.0.1 localhost guest\n",
     "etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID={ESP_VOLUME_ID} /boot/efi vfat umask=0077 0 1\n",
     "etc/default/grub.d/console.cfg": (
-        "# The test harness reads the serial console.\n"
-        'GRUB_CMDLINE_LINUX="console=ttyS0,115200"\nGRUB_TIMEOUT=0\nGRUB_DISABLE_OS_PROBER=true\n'
+        "# The test harness reads the serial console; without quiet it sees where a boot hangs.\n"
+        'GRUB_CMDLINE_LINUX="console=ttyS0,115200"\nGRUB_CMDLINE_LINUX_DEFAULT=\n'
+        "GRUB_TIMEOUT=0\nGRUB_DISABLE_OS_PROBER=true\n"
     ),
     "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf": (
         "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n"

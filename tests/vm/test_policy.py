@@ -47,11 +47,14 @@ def test_a_policy_is_planned_applied_booted_and_rolled_back(guest: Guest) -> Non
 
 
 def test_two_sources_of_crashkernel_end_as_one(guest: Guest) -> None:
-    # The first is what kdump-tools brings; the second is how many write it by hand, and reaches the recovery entry too.
+    # The first is how many write it by hand, and reaches the recovery entry too; the second is what kdump-tools brings.
+    guest.write(
+        "/etc/default/grub.d/hand.cfg",
+        """GRUB_CMDLINE_LINUX="$GRUB_CMDLINE_LINUX crashkernel=64M dyndbg=\\"file a.c +p\\""\n""",
+    )
     guest.write(
         "/etc/default/grub.d/kdump-tools.cfg", 'GRUB_CMDLINE_LINUX_DEFAULT="$GRUB_CMDLINE_LINUX_DEFAULT crashkernel=384M-:128M"\n'
     )
-    guest.run("""echo 'GRUB_CMDLINE_LINUX="crashkernel=64M dyndbg=\\"file a.c +p\\""' >> /etc/default/grub""")
     guest.run("rm /etc/default/grub.d/kdumpd.cfg && update-grub")
     assert crashkernels(normal_entries(guest)[0]) == ["crashkernel=64M", "crashkernel=384M-:128M"]
 
@@ -60,7 +63,7 @@ def test_two_sources_of_crashkernel_end_as_one(guest: Guest) -> None:
 
     assert [crashkernels(words) for words in normal_entries(guest)] == [["crashkernel=208M"]] * len(normal_entries(guest))
     assert guest.read("/boot/grub/grub.cfg").count("crashkernel=64M") == 0
-    for source in ("/etc/default/grub", "/etc/default/grub.d/kdump-tools.cfg"):
+    for source in ("/etc/default/grub.d/hand.cfg", "/etc/default/grub.d/kdump-tools.cfg"):
         assert f"note: {source} sets crashkernel= too: kdumpd's file, which GRUB reads later, takes that out\n" in told
 
 
