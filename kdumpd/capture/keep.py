@@ -15,14 +15,14 @@ FOLDER_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
 def remove_old_crashes(newest: Path, *, count: int, size: int, free: int) -> None:
     """Removes the oldest crashes beside `newest`, until there are at most `count`, in at most `size` bytes, with `free` bytes left.
 
-    Only what can be removed is: a crash that can't be stays, and is told.
+    Where all of them together would not free so much, none is lost for that. One that can't be removed stays, and is told.
     """
     folders = sorted(path for path in newest.parent.iterdir() if FOLDER_NAME.fullmatch(path.name) and path.is_dir())
     sizes = {folder: _size(folder) for folder in folders}
+    reachable = _free_bytes(newest) + sum(sizes.values()) - sizes[newest] >= free
     for folder in folders:
-        space = os.statvfs(newest)
-        enough = space.f_bavail * space.f_frsize >= free and sum(sizes.values()) <= size and len(sizes) <= count
-        if enough or folder == newest:
+        has_room = not reachable or _free_bytes(newest) >= free
+        if folder == newest or (has_room and sum(sizes.values()) <= size and len(sizes) <= count):
             return
         del sizes[folder]
         try:
@@ -32,5 +32,11 @@ def remove_old_crashes(newest: Path, *, count: int, size: int, free: int) -> Non
             say(f"cannot remove {folder}: {problem.strerror}")
 
 
+def _free_bytes(folder: Path) -> int:
+    space = os.statvfs(folder)
+    return space.f_bavail * space.f_frsize
+
+
 def _size(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*"))
+    """What it takes on the disk: a vmcore may have holes. st_blocks counts 512 bytes, whatever the file system."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))

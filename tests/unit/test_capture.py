@@ -292,6 +292,13 @@ def test_a_crash_that_was_not_saved_removes_no_older_one(dump_kernel: FakeMachin
     assert (dump_kernel.root / "var/crash/2026-11-01T00-00-00Z/dmesg.txt").exists()
 
 
+def test_no_older_crash_is_lost_for_space_that_all_of_them_could_not_free(dump_kernel: FakeMachine) -> None:
+    dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
+    capture_with(dump_kernel, Settings(keep_free=1 << 60))
+
+    assert (dump_kernel.root / "var/crash/2026-11-01T00-00-00Z/dmesg.txt").exists()
+
+
 def test_the_newest_crash_stays_however_little_room_there_is(dump_kernel: FakeMachine) -> None:
     dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
     capture_with(dump_kernel, Settings(keep_size=1, keep_free=1 << 60))
