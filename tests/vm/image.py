@@ -120,7 +120,8 @@ def _build(scratch: Path) -> None:
         '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
         SUITE, str(tree),
     ])  # fmt: skip
-    _run(["apt-get", "download", "--quiet=2", KDUMP_TOOLS], folder=scratch)
+    # As root: the folder is ours, and the user that apt would rather be can not write into it.
+    _run(["apt-get", "download", "--quiet=2", "-oAPT::Sandbox::User=root", KDUMP_TOOLS], folder=scratch)
     (deb,) = scratch.glob(f"{KDUMP_TOOLS}_*.deb")
     shutil.copy(deb, tree / f"root/{KDUMP_TOOLS}.deb")
     release = _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
