@@ -46,10 +46,12 @@ def fresh_machine(folder: Path) -> Machine:
 def armed_machine(deb: Path) -> Machine:
     """A machine with the snapshot ARMED, made once for each combination of image, package and recipe."""
     recipe = Path(__file__).read_bytes() + Path(__file__).with_name("guest.py").read_bytes()
-    key = hashlib.sha256(base_image().key.encode() + deb.read_bytes() + recipe).hexdigest()[:12]
+    image = base_image()
+    key = hashlib.sha256(image.key.encode() + deb.read_bytes() + recipe).hexdigest()[:12]
     folder = cache_folder() / f"armed-{key}"
     if not folder.exists():
-        for old in cache_folder().glob("armed-*"):
+        # Nobody needs the others: the images are gigabytes, and what is armed is made of one of them.
+        for old in {*cache_folder().glob("armed-*"), *cache_folder().glob("image-*")} - {image.disk.parent}:
             shutil.rmtree(old)
         with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="arming-") as scratch:
             half = Path(scratch) / "half"
