@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .console import say
 
-# What new_crash_folder() makes: nothing else in a store is ours.
-FOLDER_NAME = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\dZ(-\d+)?")
+# What new_crash_folder() makes, day and time apart: nothing else in a store is ours.
+FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(-\d+)?")
 
 
 def remove_old_crashes(newest: Path, *, count: int, size: int, free: int) -> None:

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from kdumpd.capture import dmesg, status
+from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.capture.settings import Settings
 from kdumpd.capture.status import Status
 from kdumpd.crashes.headline import find_headline
 from kdumpd.files import read_text
 from kdumpd.host import layout
-
-# What capture.main.new_crash_folder() makes: nothing else in a store is ours.
-FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(-\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
