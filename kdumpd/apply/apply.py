@@ -53,7 +53,13 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrit
     if edited and not overwrite:
         raise _refusal(edited)
     tools = [step for step in plan.steps if isinstance(step, RunTool)]
-    if files or tools:
+    if not files and not any(tool.touches for tool in tools):
+        # Nothing that a rollback could bring back: the way back to before the last change stays.
+        for tool in tools:
+            report(tool.summary)
+            run_tool(tool.argv)
+            check_result(root, tool)
+    else:
         _change_files([*(_saved_copy(step) for step in edited), *files], tools, _values_before(plan), facts, root, report)
     do_steps(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RemoveFile | RunTool)), facts, root, report)
 
@@ -68,7 +74,7 @@ def _change_files(
     paths = dict.fromkeys([*(step.path for step in files), *touched, rendered])
     # What a program touches is put back as it was; what it only makes out of our files, it can make again.
     repeatable = [tool.argv for tool in tools if not tool.touches]
-    ran: list[RunTool] = []
+    changed_by: list[RunTool] = []
     try:
         with Transaction(root, list(paths), repeatable, values) as transaction:
             for step in files:
@@ -82,15 +88,21 @@ def _change_files(
                 transaction.write(rendered, _record(facts.rendered, files), 0o644)
             for tool in tools:
                 report(tool.summary)
-                run_tool(tool.argv)
-                ran.append(tool)
+                changed_by.append(tool)
+                try:
+                    run_tool(tool.argv)
+                except ApplyError:
+                    # It has left its own files as they were.
+                    changed_by.pop()
+                    raise
                 check_result(root, tool)
-    except ApplyError as problem:
-        _run_again([tool for tool in ran if not tool.touches], problem)
+    except (ApplyError, KeyboardInterrupt) as problem:
+        # Interrupted, a program still runs to its end.
+        _run_again([tool for tool in changed_by if not tool.touches], problem)
         raise
 
 
-def _run_again(tools: list[RunTool], problem: ApplyError) -> None:
+def _run_again(tools: list[RunTool], problem: BaseException) -> None:
     """Lets the boot loader's files follow what was put back."""
     for tool in tools:
         try:

@@ -252,3 +252,19 @@ def test_the_deadline_of_the_policy_is_the_first_of_the_three_nets_of_the_captur
         "[Service]",
         "TimeoutStartSec=630",
     ]
+
+
+def test_an_apply_that_is_interrupted_while_grub_is_updated_leaves_grub_as_it_was(
+    machine: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(machine)
+    before = machine.read("boot/grub/grub.cfg")
+
+    def interrupted(root: Path, tool: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("kdumpd.apply.apply.check_result", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        apply(machine, Policy(crashkernel=parse_crashkernel("256M")))
+
+    assert machine.read("boot/grub/grub.cfg") == before
