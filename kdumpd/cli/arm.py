@@ -4,7 +4,7 @@
 import argparse
 
 from kdumpd.apply.apply import do_steps
-from kdumpd.apply.look import ROOT, look, read_policy
+from kdumpd.apply.look import ROOT, look, policy_in_force, read_policy
 from kdumpd.errors import ExitCode, NotArmedError
 from kdumpd.files import lock
 from kdumpd.plan.make import arming_steps, wanted_dump_set
@@ -14,6 +14,8 @@ from kdumpd.plan.readiness import judge
 def run(arguments: argparse.Namespace) -> ExitCode:
     policy = read_policy(arguments.policy)
     with lock(ROOT):
+        # What was rolled back must not come back with the next arming.
+        policy = policy_in_force(arguments.policy, ROOT).policy or policy
         facts = look(policy, ROOT)
         steps = arming_steps(policy, facts)
         if not facts.kexec.reserved or (wanted_dump_set(policy, facts) is None and not steps):

@@ -178,3 +178,26 @@ def test_the_command_tells_what_it_does_and_what_stays(
         "note: the kernel's command line is as before from the next reboot on\n"
         "note: /etc/kdumpd.yaml stays as it is; kdumpd applies it again when you change it, or by: kdumpd apply\n"
     )
+
+
+def test_a_boot_loader_that_is_only_brought_up_to_date_leaves_the_way_back(machine: FakeMachine) -> None:
+    apply(machine, POLICY)
+    apply(machine, NEW)
+    machine.write("boot/grub/grub.cfg", GRUB_CFG)
+    apply(machine, NEW)
+    assert "crashkernel=256M" in machine.read("boot/grub/grub.cfg")
+
+    roll_back(machine)
+    assert "crashkernel=192M" in machine.read("boot/grub/grub.cfg")
+
+
+def test_arming_after_a_rollback_does_not_bring_the_policy_back(
+    machine: FakeMachine, rolled_back: Path, stubs: Stubs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rolled_back.write_text("crashkernel: 192M\ndump_kernel: {append: of-the-new-policy}\n")
+    keep_armed(machine.root, rolled_back)
+    roll_back(machine)
+    monkeypatch.setattr("kdumpd.cli.arm.ROOT", machine.root)
+
+    assert main(["arm", "--policy", str(rolled_back)]) == 0
+    assert "of-the-new-policy" not in stubs.calls[-1]
