@@ -9,7 +9,7 @@ from kdumpd.host.facts import DumpSet, Facts, Store
 from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import boot_loader_steps, boot_notes
 from kdumpd.plan.command_line import added_parameters, dump_command_line
-from kdumpd.plan.kernel_values import EARLY_PSTORE, unknown_faults
+from kdumpd.plan.kernel_values import EARLY_PSTORE, kernel_values, unknown_faults
 from kdumpd.plan.ramoops import BACKEND, may_be_loaded
 from kdumpd.plan.render import render_files
 from kdumpd.plan.steps import (
@@ -47,7 +47,7 @@ def make_plan(policy: Policy, facts: Facts) -> Plan:
         *files,
         *boot_loader_steps(wanted.parameters, facts, written),
         *(MakeFolder(path=store.path) for store in facts.stores if not store.exists),
-        *_value_steps(wanted, files, facts),
+        *_value_steps(policy, files, facts),
         *_module_steps(wanted, facts),
         *arming_steps(policy, facts, files),
     )
@@ -143,8 +143,8 @@ def was_edited(path: str, facts: Facts) -> bool:
     return facts.rendered.get(path) != fingerprint(found.content)
 
 
-def _value_steps(wanted: Wanted, files: tuple[WriteFile | RemoveFile, ...], facts: Facts) -> Iterator[SetKernelValue]:
-    values = dict(wanted.values)
+def _value_steps(policy: Policy, files: tuple[WriteFile | RemoveFile, ...], facts: Facts) -> Iterator[SetKernelValue]:
+    values = dict(kernel_values(policy))
     if any(isinstance(step, RemoveFile) and step.path == layout.absolute(layout.TMPFILES) for step in files):
         # The policy wanted it before and does not any more. Where kdumpd never set it, the kernel's own choice stays:
         # for a guest of Hyper-V that is Y.

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a policy comes to on this machine, before it is compared with what is there."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kdumpd.crashkernel import Crashkernel
 from kdumpd.errors import HostError
 from kdumpd.host.facts import Facts
-from kdumpd.plan.kernel_values import kernel_values
 from kdumpd.plan.ramoops import Region, plan_region
 from kdumpd.plan.reservation import check_fits, wanted_crashkernel
 from kdumpd.policy.decode import SAFE_IN_EVAL
@@ -16,11 +14,10 @@ from kdumpd.policy.model import Loader, Policy
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """`parameters` are the words for the kernel's command line, `values` what the running kernel must have set."""
+    """`parameters` are the words for the kernel's command line."""
 
     crashkernel: Crashkernel
     region: Region | None
-    values: Mapping[str, str]
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -35,7 +32,7 @@ def want(policy: Policy, facts: Facts) -> Wanted:
     crashkernel = wanted_crashkernel(policy, facts)
     check_fits(crashkernel, facts.sizing.ram)
     region = plan_region(policy.pstore.ramoops, facts) if policy.pstore.ramoops else None
-    wanted = Wanted(crashkernel=crashkernel, region=region, values=kernel_values(policy))
+    wanted = Wanted(crashkernel=crashkernel, region=region)
     if policy.loader is Loader.KDUMP_TOOLS:
         _check_kdump_tools(wanted, facts)
     return wanted

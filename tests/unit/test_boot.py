@@ -95,9 +95,6 @@ def with_reserve_mem(stubs: Stubs) -> None:
     stubs.add("modinfo", 'echo "mem_name:name of kernel param that holds addr (charp)"')
 
 
-# Which boot loader
-
-
 def test_grub_is_known_by_update_grub_and_its_defaults(machine: FakeMachine) -> None:
     boot = read_boot(machine.root)
 
@@ -161,9 +158,6 @@ def test_without_any_of_them_there_is_no_boot_loader_that_kdumpd_knows(machine: 
 
     assert boot.loader is BootLoader.NONE
     assert boot.seen == "no systemd-boot in LoaderInfo, no grubby with /boot/loader/entries, no update-grub"
-
-
-# What the boot loaders' own files say
 
 
 def test_a_backslash_in_grub_cfg_keeps_the_next_character_as_it_is() -> None:
@@ -230,9 +224,6 @@ def test_a_loader_entry_of_a_kernel_is_a_normal_entry() -> None:
 @pytest.mark.parametrize("text", ["efi /shellx64.efi\n", "linux /vmlinuz\nmachine-id 0123456789abcdef\noptions root=UUID=2\n"])
 def test_an_entry_for_no_linux_or_for_another_system_is_none_of_ours(text: str) -> None:
     assert parse_loader_entry(text, "other.conf", MACHINE_ID) is None
-
-
-# GRUB
 
 
 def crashkernels(machine: FakeMachine) -> dict[bool, list[tuple[str, ...]]]:
@@ -346,9 +337,6 @@ def test_an_update_grub_that_leaves_our_parameter_out_does_not_cost_the_one_that
         apply(machine)
 
     assert tree(machine) == before
-
-
-# grubby
 
 
 @pytest.fixture
@@ -471,15 +459,16 @@ def test_a_dollar_that_grub_would_take_for_a_variable_is_refused_with_loader_ent
     )
 
 
-# systemd-boot: what is called is the kernel-install of this machine's systemd, told to write below the fake root.
-
 RUNNING = f"root=UUID=1 ro console=ttyS0,115200 quiet systemd.machine_id={MACHINE_ID}"
 OTHER_RELEASE = "6.12.9-amd64"
 
 
 @pytest.fixture
 def systemd_boot(machine: FakeMachine, stubs: Stubs) -> FakeMachine:
-    """A machine with two kernels, one where Debian puts it and one where others do."""
+    """A machine with two kernels, one where Debian puts it and one where others do.
+
+    What is called is the kernel-install of this machine's systemd, told to write below the fake root.
+    """
     root = machine.root
     started_by(machine, SYSTEMD_BOOT)
     machine.write("proc/cmdline", f"initrd=\\{MACHINE_ID}\\initrd BOOT_IMAGE=/boot/vmlinuz {RUNNING}\n")
@@ -610,9 +599,6 @@ def test_a_kernel_install_that_fails_at_the_second_kernel_leaves_every_file_as_i
     assert tree(systemd_boot) == before
 
 
-# No boot loader that kdumpd knows
-
-
 def test_without_a_boot_loader_the_notes_say_what_to_add(machine: FakeMachine, stubs: Stubs) -> None:
     (machine.root / "etc/default/grub").unlink()
     without_reserve_mem(machine, stubs)
@@ -638,9 +624,6 @@ def test_once_it_was_added_by_hand_there_is_nothing_to_say(machine: FakeMachine)
     machine.reserve()
 
     assert plan(machine).notes == ()
-
-
-# Every character
 
 
 @settings(deadline=None, max_examples=200)
