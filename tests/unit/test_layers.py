@@ -22,8 +22,9 @@ MAY_IMPORT = {
     "image": {"ground", "capture", "host", "plan"},
     "crashes": {"ground", "capture", "host", "plan"},
     "apply": {"ground", "capture", "policy", "host", "plan", "image"},
-    "daemon": {"ground", "capture", "policy", "host", "plan", "image", "crashes", "apply"},
-    "cli": {"ground", "capture", "policy", "host", "plan", "image", "crashes", "apply", "daemon"},
+    "state": {"ground", "capture", "policy", "host", "plan", "image", "crashes", "apply"},
+    "daemon": {"ground", "capture", "policy", "host", "plan", "image", "crashes", "apply", "state"},
+    "cli": {"ground", "capture", "policy", "host", "plan", "image", "crashes", "apply", "state", "daemon"},
 }
 MODULES = sorted(path for path in (TOP / "kdumpd").rglob("*.py") if path.parent.name != "kdumpd")
 
