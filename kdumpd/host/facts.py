@@ -8,6 +8,7 @@ from enum import StrEnum
 from kdumpd.capture.status import Status
 from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
+from kdumpd.host.platform import Platform
 from kdumpd.transaction import Generation
 
 
@@ -140,6 +141,7 @@ class Facts:
     release: str
     boot_id: str
     command_line: str
+    platform: Platform
     kexec: Kexec
     boot: Boot
     sizing: Sizing

@@ -16,6 +16,7 @@ from kdumpd.host.facts import DumpSet, Facts, Kexec, ManagedFile, Store
 from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_tools
 from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
+from kdumpd.host.platform import read_platform
 from kdumpd.host.pstore import read_pstore
 from kdumpd.host.sizing import read_sizing
 from kdumpd.run import find_program
@@ -43,6 +44,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
         release=release,
         boot_id=(read_text(root / "proc/sys/kernel/random/boot_id") or "").strip(),
         command_line=command_line.strip(),
+        platform=read_platform(root),
         kexec=read_kexec(root),
         boot=read_boot(root),
         sizing=read_sizing(root, kernel=image, memory_map=memory_map, stores=stores),

@@ -82,13 +82,17 @@ def _check_dump_kernel(policy: Policy, facts: Facts) -> None:
 
 
 def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
-    """What should be loaded in this boot, or None when that can't be told: no kernel image, or not root."""
+    """What should be loaded in this boot, or None when that can't be told: no kernel image, or not root.
+
+    Raises:
+        HostError: the dump kernel's command line is too long.
+    """
     if facts.kernel_image is None or facts.dump_release is None or facts.image_digest is None:
         return None
     return DumpSet(
         kernel=facts.kernel_image,
         initrd=layout.absolute(layout.IMAGES / f"initrd-{facts.dump_release}-{facts.image_digest}.img"),
-        command_line=dump_command_line(facts.command_line, policy.dump_kernel),
+        command_line=dump_command_line(facts.command_line, policy.dump_kernel, facts.platform),
         boot_id=facts.boot_id,
     )
 
@@ -99,7 +103,7 @@ def loaded_by_kdump_tools(policy: Policy, facts: Facts) -> bool:
     if not facts.kexec.loaded or tools is None or tools.last_command is None:
         return False
     given = tokenize(tools.last_command.replace('"', " "))
-    return tools.loaded_in_this_boot and all(word in given for word in added_parameters(policy.dump_kernel))
+    return tools.loaded_in_this_boot and all(word in given for word in added_parameters(policy.dump_kernel, facts.platform))
 
 
 def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...]) -> Iterator[Step]:

@@ -36,7 +36,7 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
     Raises:
         KdumpdError: a template is broken, or asks for a value that there is not.
     """
-    render = _Renderer(facts.templates, _values(policy, wanted))
+    render = _Renderer(facts.templates, _values(policy, wanted, facts))
     region, tools = wanted.region, facts.kdump_tools
     # Its udev rule unloads whatever is loaded, also with USE_KDUMP=0 (kdump-config's condreload in 1.8.1 and 1.10.7), unless
     # udevd's SystemCallFilter= happens to forbid it kexec, as Debian 12's does.
@@ -75,7 +75,7 @@ def _settings(policy: Policy) -> Settings:
     )
 
 
-def _values(policy: Policy, wanted: Wanted) -> dict[str, object]:
+def _values(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, object]:
     """What a template may use."""
     capture = policy.capture
     return {
@@ -88,7 +88,7 @@ def _values(policy: Policy, wanted: Wanted) -> dict[str, object]:
         "store": capture.stores[0],
         "dmesg": capture.dmesg,
         "keep_count": capture.keep.count,
-        "dump_parameters": " ".join(added_parameters(policy.dump_kernel)),
+        "dump_parameters": " ".join(added_parameters(policy.dump_kernel, facts.platform)),
         "timeout": capture.deadline + UNIT_GRACE,
         "job_timeout": capture.deadline + UNIT_GRACE + JOB_GRACE,
         "failure_action": FAILURE_ACTIONS[capture.on_failure],

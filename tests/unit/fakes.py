@@ -70,6 +70,7 @@ class FakeMachine:
         self.write("proc/uptime", "5.50 1.00\n")
         self.write("proc/meminfo", "MemTotal:  155144 kB\nMemFree: 130000 kB\nMemAvailable: 120816 kB\n")
         self.write("proc/sys/kernel/osrelease", RELEASE + "\n")
+        self.write("proc/sys/kernel/arch", "x86_64\n")
         self.write("proc/sys/kernel/random/boot_id", "boot-1\n")
         for name in (REBOOT_AFTER, HUNG_TASK_TIMEOUT, *SYSCTL_OF_FAULT.values()):
             self.write(sysctl_path(name).lstrip("/"), "0\n")

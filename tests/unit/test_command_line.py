@@ -3,14 +3,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kdumpd.errors import HostError
+from kdumpd.host.platform import Platform
 from kdumpd.parameters import parameter_name, tokenize, values
 from kdumpd.plan.command_line import ADDITIONS, REMOVALS, added_parameters
 from kdumpd.plan.command_line import dump_command_line as dump_command_line_by
 from kdumpd.policy.model import DumpKernelPolicy
 
+PC = Platform(machine="x86_64")
 
-def dump_command_line(running: str) -> str:
-    return dump_command_line_by(running, DumpKernelPolicy())
+
+def dump_command_line(running: str, policy: DumpKernelPolicy | None = None, platform: Platform = PC) -> str:
+    return dump_command_line_by(running, policy or DumpKernelPolicy(), platform)
 
 
 def test_tokens_end_at_blanks_outside_of_quotes_and_keep_their_quotes() -> None:
@@ -34,7 +38,7 @@ def test_the_dump_kernel_inherits_what_it_needs_to_find_its_root() -> None:
 
 @pytest.mark.parametrize("name", [name for removal in REMOVALS for name in removal.names])
 def test_what_hurts_a_dump_kernel_is_removed_in_every_place_and_spelling(name: str) -> None:
-    added = added_parameters(DumpKernelPolicy())
+    added = added_parameters(DumpKernelPolicy(), PC)
     line = dump_command_line(f"{name}=1 a {name.replace('_', '-')} b=2 {name}=3")
 
     assert [token for token in tokenize(line) if token not in added] == ["a", "b=2"]
@@ -55,10 +59,48 @@ def test_every_change_has_its_reason() -> None:
 
 def test_the_policy_may_take_out_and_add_parameters_of_its_own() -> None:
     policy = DumpKernelPolicy(remove=("irqpoll", "console"), append='pci=nomsi dyndbg="file a.c +p"', nr_cpus=4)
-    words = tokenize(dump_command_line_by("root=UUID=1 console=ttyS0,115200", policy))
+    words = tokenize(dump_command_line("root=UUID=1 console=ttyS0,115200", policy))
 
     assert not {"irqpoll", "console=ttyS0,115200"}.intersection(words)
     assert words[-3:] == ("nr_cpus=4", "pci=nomsi", 'dyndbg="file a.c +p"')
+
+
+def test_irqpoll_takes_devices_away_on_graviton_and_is_not_there_on_s390x() -> None:
+    assert "irqpoll" in dump_command_line("", platform=Platform(machine="aarch64")).split()
+    assert "irqpoll" not in dump_command_line("", platform=Platform(machine="aarch64", ec2=True)).split()
+    assert not {"irqpoll", "reset_devices", "mce=off"}.intersection(
+        dump_command_line("", platform=Platform(machine="s390x")).split()
+    )
+
+
+def test_several_cpus_do_not_start_the_one_that_the_firmware_started() -> None:
+    pc = Platform(machine="x86_64", boot_apic=4)
+
+    assert "disable_cpu_apicid=4" in dump_command_line("", DumpKernelPolicy(nr_cpus=2), pc).split()
+    assert "disable_cpu_apicid" not in dump_command_line("", DumpKernelPolicy(nr_cpus=1), pc)
+
+
+def test_a_watchdog_gets_no_warning_interrupt() -> None:
+    words = dump_command_line("", platform=Platform(machine="x86_64", watchdogs=("hpwdt", "iTCO_wdt"))).split()
+
+    assert words[-3:] == ["hpwdt.pretimeout=0", "hpwdt.kdumptimeout=0", "iTCO_wdt.pretimeout=0"]
+
+
+def test_a_console_of_xen_is_left_out_where_there_is_xen() -> None:
+    line = "console=hvc0 console=ttyS0"
+
+    assert dump_command_line(line, platform=Platform(machine="x86_64", xen=True)).startswith("console=ttyS0 ")
+    assert dump_command_line(line).startswith("console=hvc0 console=ttyS0 ")
+
+
+def test_a_line_that_the_architecture_can_not_pass_is_refused() -> None:
+    longest = 2048 - 1 - 128 - len(dump_command_line("")) - 1
+    assert dump_command_line("a" * longest)
+
+    with pytest.raises(HostError, match="would have 1920 characters, expected at most 1919 on x86_64\nhint: take parameters out"):
+        dump_command_line("a" * (longest + 1))
+    with pytest.raises(HostError, match="expected at most 895 on riscv64"):
+        dump_command_line("a" * 500, platform=Platform(machine="riscv64"))
 
 
 WORD = st.text(st.characters(min_codepoint=33, max_codepoint=126, blacklist_characters='"'), min_size=1, max_size=10)
@@ -79,7 +121,7 @@ def test_any_parameters_come_out_of_a_command_line_as_they_went_in(words: list[s
 @settings(deadline=None, database=None)
 def test_the_dump_kernels_command_line_inherits_nothing_that_hurts_and_invents_nothing(words: list[str]) -> None:
     line = tokenize(dump_command_line(" ".join(words)))
-    added = added_parameters(DumpKernelPolicy())
+    added = added_parameters(DumpKernelPolicy(), PC)
 
     assert line[-len(added) :] == added
     assert all(word in words for word in line[: -len(added)])
