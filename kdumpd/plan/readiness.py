@@ -17,15 +17,18 @@ from kdumpd.units import MIB, approximate_size, format_size
 
 # The largest log buffer that distributions configure is 16 MiB (CONFIG_LOG_BUF_SHIFT up to 24 on big machines).
 STORE_NEEDS = 32 * MIB
+# The dump kernel needs this one; the others make a dump kernel.
+DUMP_TOOL = "makedumpfile"
 SEE_WHY = "see why: journalctl -k -b -g crashkernel"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
-    """One thing that stands between this machine and a saved log, and the way out."""
+    """One thing that stands between this machine and a saved log, and the way out. `serious`: kdumpd would save nothing."""
 
     fact: str
     way_out: str
+    serious: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +60,11 @@ def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     if facts.files[layout.absolute(layout.CAPTURE_SETTINGS)].content is None:
         yield Trouble(fact=f"/{layout.CAPTURE_SETTINGS} is missing, the dump kernel would use defaults", way_out="kdumpd apply")
     for tool in facts.missing_tools:
-        yield Trouble(fact=f'the program "{tool}" is not installed', way_out=f"install the package that has {tool}")
+        way_out = f"install the package that has {tool}"
+        yield Trouble(fact=f'the program "{tool}" is not installed', way_out=way_out, serious=tool == DUMP_TOOL)
+    none_left = all(any(_store(store)) for store in facts.stores)
     for store in facts.stores:
-        yield from _store(store)
+        yield from _store(store, serious=none_left)
 
 
 def _reservation(wanted: Crashkernel, facts: Facts) -> Iterator[Trouble]:
@@ -106,7 +111,7 @@ def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     elif facts.kexec.reserved and facts.kexec.loaded is False:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
     if facts.kexec.loaded and not _is_ours(policy, facts):
-        yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply")
+        yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply", serious=True)
 
 
 def _is_ours(policy: Policy, facts: Facts) -> bool:
@@ -142,9 +147,10 @@ def _boot_drift(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact=f"the running kernel was booted without {missing}", way_out="reboot")
 
 
-def _store(store: Store) -> Iterator[Trouble]:
+def _store(store: Store, *, serious: bool = False) -> Iterator[Trouble]:
     if store.mount_point != "/":
-        yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT)
+        yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT, serious=serious)
     if store.free is not None and store.free < STORE_NEEDS:
         free, need = approximate_size(store.free), format_size(STORE_NEEDS)
-        yield Trouble(fact=f"{store.path} has only {free} free, a log may need {need}", way_out="make room, or name another store")
+        fact = f"{store.path} has only {free} free, a log may need {need}"
+        yield Trouble(fact=fact, way_out="make room, or name another store", serious=serious)

@@ -108,7 +108,9 @@ def test_a_missing_program_is_named(machine: FakeMachine) -> None:
     facts = dataclasses.replace(armed(machine), missing_tools=("makedumpfile",))
 
     assert troubles(facts) == [
-        Trouble(fact='the program "makedumpfile" is not installed', way_out="install the package that has makedumpfile")
+        Trouble(
+            fact='the program "makedumpfile" is not installed', way_out="install the package that has makedumpfile", serious=True
+        )
     ]
 
 
@@ -251,3 +253,12 @@ def test_high_and_low_are_two_parameters(machine: FakeMachine) -> None:
     assert "quiet crashkernel=512M,high crashkernel=128M,low\n" in machine.read("boot/grub/grub.cfg")
     machine.reserve(size=512 * MIB, parameter="crashkernel=128M,low crashkernel=512M,high")
     assert "crashkernel" not in " ".join(trouble.fact for trouble in troubles(machine.facts(policy), policy))
+
+
+def test_a_store_that_takes_nothing_is_serious_only_where_no_other_does(machine: FakeMachine) -> None:
+    facts = armed(machine)
+    good = facts.stores[0]
+    full = dataclasses.replace(good, path="/full", free=0)
+
+    assert [trouble.serious for trouble in troubles(dataclasses.replace(facts, stores=(full,)))] == [True]
+    assert [trouble.serious for trouble in troubles(dataclasses.replace(facts, stores=(full, good)))] == [False]
