@@ -23,7 +23,7 @@ REBOOT_COMMANDS = {
 def end_machine(action: FinalAction) -> None:
     """Powers off, reboots or halts, now. Returns only if the kernel refuses every way that there is."""
     say(f"{action} now")
-    _sync_with_patience()
+    sync_with_patience()
     try:
         ctypes.CDLL(None, use_errno=True).reboot(ctypes.c_int(REBOOT_COMMANDS[action]))
         say(f"the kernel refused to {action}: {os.strerror(ctypes.get_errno())}")
@@ -37,7 +37,7 @@ def end_machine(action: FinalAction) -> None:
         time.sleep(SYSRQ_PATIENCE)
 
 
-def _sync_with_patience() -> None:
+def sync_with_patience() -> None:
     """sync(2) waits for ever on a dead disk or a lost NFS server; what must be safe was fsynced before."""
     sync = threading.Thread(target=os.sync, daemon=True)
     sync.start()

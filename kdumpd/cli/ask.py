@@ -15,12 +15,23 @@ def agreed(plan: Plan, yes: bool) -> bool:
     """
     if yes or plan.is_empty:
         return True
-    if not sys.stdin.isatty():
-        raise KdumpdError(
-            "something would change, and there is no terminal to ask at", hint="see it: kdumpd plan; do it: add --yes"
-        )
+    need_terminal("something would change", hint="see it: kdumpd plan; do it: add --yes")
     print(f"would:\n{plan}")
-    if input("do it? [y/N] ").strip().lower() in ("y", "yes"):
+    return said_yes("do it?", otherwise="nothing was changed")
+
+
+def need_terminal(what: str, *, hint: str) -> None:
+    """
+    Raises:
+        KdumpdError: there is nobody to ask.
+    """
+    if not sys.stdin.isatty():
+        raise KdumpdError(f"{what}, and there is no terminal to ask at", hint=hint)
+
+
+def said_yes(question: str, *, otherwise: str) -> bool:
+    """Asks; any answer but yes is a no, which `otherwise` confirms."""
+    if input(f"{question} [y/N] ").strip().lower() in ("y", "yes"):
         return True
-    print("nothing was changed")
+    print(otherwise)
     return False

@@ -75,6 +75,14 @@ def make_parser() -> argparse.ArgumentParser:
         Unloads the dump kernel, so that a crash leaves nothing. The memory stays reserved. Lasts until `kdumpd arm`,
         `kdumpd apply`, a restart of kdumpd.service or the next boot.""")  # fmt: skip
 
+    test = _command(commands, "test", "crash this machine on purpose, to prove that it is ready", """\
+        Makes the kernel panic, as a real fault would, so that the dump kernel has to do its work: everybody is thrown out and
+        the machine ends as the policy says. Says what will happen and asks first. Does it only where a crash would be saved;
+        exits with 3 elsewhere. The next boot judges: `kdumpd status` and the journal tell whether the test has passed, and why
+        not.""")  # fmt: skip
+    _add_policy(test)
+    test.add_argument("--yes", action="store_true", help="do not ask")
+
     policy = _command(commands, "policy", "read the policy, and nothing else", """\
         Works on the policy and its drop-ins, FILE.d/*.yaml, which override it key by key in the order of their names.
         Looks at nothing else of this machine.""")  # fmt: skip

@@ -11,20 +11,21 @@ from kdumpd.capture import dmesg, status
 from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.capture.settings import Settings
 from kdumpd.capture.status import Status
-from kdumpd.crashes.headline import find_headline
+from kdumpd.crashes.headline import SYSRQ, find_headline, find_test
 from kdumpd.files import read_text
 from kdumpd.host import layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crash:
-    """One crash folder. `readable` is false when this user may not look inside."""
+    """One crash folder. `readable` is false when this user may not look inside; `test` is the token of a `kdumpd test`."""
 
     folder: Path
     time: str
     readable: bool
     log: Path | None = None
     headline: str | None = None
+    test: str | None = None
     status: Status | None = None
 
     @property
@@ -33,7 +34,7 @@ class Crash:
         if not self.readable:
             return "(only root may look inside)"
         if self.headline:
-            return self.headline
+            return f"{self.headline} (kdumpd test)" if self.test else self.headline
         if self.log:
             return "the log was saved, but says nothing of a fault"
         failed = [step.detail for step in self.status.steps if not step.ok] if self.status else []
@@ -46,17 +47,23 @@ class Crash:
             "readable": self.readable,
             "log": str(self.log) if self.log else None,
             "headline": self.headline,
+            "test": self.test is not None,
             "capture_seconds": self.status.seconds if self.status else None,
             "peak_memory_kib": self.status.memory_kib.peak_used if self.status else None,
         }
 
 
-def capture_stores(root: Path) -> tuple[str, ...]:
-    """Where the dump kernel saves: by capture.json, not by a policy that may be broken, or not be applied yet."""
+def capture_settings(root: Path) -> Settings:
+    """What the dump kernel does: by capture.json, not by a policy that may be broken, or not be applied yet."""
     try:
-        return Settings.from_json(read_text(root / layout.CAPTURE_SETTINGS) or "").stores
+        return Settings.from_json(read_text(root / layout.CAPTURE_SETTINGS) or "")
     except ValueError:
-        return Settings().stores
+        return Settings()
+
+
+def capture_stores(root: Path) -> tuple[str, ...]:
+    """Where the dump kernel saves."""
+    return capture_settings(root).stores
 
 
 def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:
@@ -85,9 +92,12 @@ def _read(folder: Path, name: re.Match[str]) -> Crash:
         found = log.exists()
         with log.open(errors="replace") if found else open("/dev/null") as lines:
             headline = find_headline(lines)
-        return Crash(folder=folder, time=time, readable=True, log=log if found else None, headline=headline, status=_status(folder))
+            lines.seek(0)
+            test = find_test(lines) if headline and SYSRQ in headline else None
+        status = _status(folder)
     except PermissionError:
         return Crash(folder=folder, time=time, readable=False)
+    return Crash(folder=folder, time=time, readable=True, log=log if found else None, headline=headline, test=test, status=status)
 
 
 def _status(folder: Path) -> Status | None:

@@ -13,6 +13,9 @@ FATAL = re.compile(
     r"Unable to handle kernel |Internal error: |Kernel panic - not syncing: )"
 )
 PLACE = re.compile(r"^(?:RIP: 0010:|pc : )([\w.]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(\w+)\])?")
+SYSRQ = "sysrq triggered crash"
+# What the kernel was told just before `kdumpd test` crashed it; capture/console.py says who speaks.
+TEST = re.compile(r"^kdumpd: test ([0-9a-f]+): ")
 # An oops is over after its registers; a RIP that comes later belongs to something else.
 PLACE_WITHIN = 40
 
@@ -33,3 +36,9 @@ def find_headline(lines: Iterable[str]) -> str | None:
         if after > PLACE_WITHIN or "Kernel panic" in fatal:
             break
     return fatal
+
+
+def find_test(lines: Iterable[str]) -> str | None:
+    """The token of the last `kdumpd test` that this kernel was told of; None when there was none."""
+    marks = [mark[1] for line in lines if (mark := TEST.match(PREFIX.sub("", line.strip())))]
+    return marks[-1] if marks else None

@@ -9,6 +9,7 @@ from kdumpd.apply.look import InForce, look, policy_in_force
 from kdumpd.capture.durable import write_file
 from kdumpd.crashes.archive import capture_stores, list_crashes
 from kdumpd.daemon.journal import Priority, log
+from kdumpd.daemon.selftest import report_test
 from kdumpd.errors import KdumpdError
 from kdumpd.files import lock, read_text
 from kdumpd.host import layout
@@ -33,6 +34,7 @@ def keep_armed(root: Path, policy_file: Path) -> str:
         _arm_anyway(root, in_force.policy or Policy())
     try:
         report_crashes(root)
+        report_test(root)
     except OSError as error:
         log(Priority.ERROR, f"crashes will be reported again, {error.filename}: {error.strerror}")
     policy = in_force.policy or Policy()

@@ -15,6 +15,8 @@ ROLLED_BACK = STATE / "policy-rolled-back.yaml"
 BOOT_PARAMETERS = STATE / "boot-parameters"
 LAST_LOADED = STATE / "last-loaded.json"
 RENDERED = STATE / "rendered.json"
+TEST = STATE / "test.json"
+LAST_TEST = STATE / "last-test.json"
 REPORTED = STATE / "reported-crashes.json"
 CAPTURE_SETTINGS = STATE / "capture.json"
 

@@ -12,6 +12,7 @@ from kdumpd.state.state import State
 from kdumpd.units import approximate_size
 
 AFTERWARDS = {FinalAction.POWEROFF: "power off", FinalAction.REBOOT: "reboot", FinalAction.HALT: "halt"}
+NEVER_TESTED = "never: run kdumpd test when nobody needs this machine"
 
 
 def screen(state: State) -> Iterator[str]:
@@ -28,6 +29,7 @@ def screen(state: State) -> Iterator[str]:
     for store in facts.stores:
         free = "unknown" if store.free is None else approximate_size(store.free)
         yield f"  store         {store.path}  ({free} free)"
+    yield f"  last test     {state.last_test.verdict if state.last_test else NEVER_TESTED}"
     yield f"  last crash    {f'{crash.time}  {crash.verdict}' if crash else 'none'}"
     for trouble in readiness.troubles:
         yield f"problem: {trouble.fact}"

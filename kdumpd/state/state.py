@@ -8,6 +8,7 @@ from typing import Any
 
 from kdumpd.apply.look import InForce, look, policy_in_force
 from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
+from kdumpd.crashes.selftest import TestResult, read_last_test
 from kdumpd.host.facts import Facts
 from kdumpd.parameters import values
 from kdumpd.plan.make import loaded_by_kdump_tools
@@ -25,6 +26,7 @@ class State:
     facts: Facts
     readiness: Readiness
     crashes: tuple[Crash, ...]
+    last_test: TestResult | None
 
     @property
     def last_crash(self) -> Crash | None:
@@ -54,6 +56,7 @@ class State:
             "dump_kernel": self.dump_kernel,
             "boot_loader": facts.boot.loader,
             "stores": [{"path": store.path, "free": store.free} for store in facts.stores],
+            "last_test": self.last_test.to_json() if self.last_test else None,
             "last_crash": self.last_crash.to_json() if self.last_crash else None,
         }
 
@@ -70,12 +73,15 @@ def read_state(root: Path, policy_file: Path) -> State:
     policy = in_force.policy or Policy()
     facts = look(policy, root)
     judged = judge(policy, facts)
+    last_test = read_last_test(root)
+    troubles = (*_policy_troubles(in_force, str(policy_file)), *judged.troubles, *_test_troubles(last_test))
     return State(
         policy_file=str(policy_file),
         policy=policy,
         facts=facts,
-        readiness=Readiness(armed=judged.armed, troubles=(*_policy_troubles(in_force, str(policy_file)), *judged.troubles)),
+        readiness=Readiness(armed=judged.armed, troubles=troubles),
         crashes=list_crashes(root, capture_stores(root)),
+        last_test=last_test,
     )
 
 
@@ -87,3 +93,8 @@ def _policy_troubles(in_force: InForce, source: str) -> Iterator[Trouble]:
     if in_force.rolled_back:
         before = "the policy before it is in force" if in_force.policy else "there was none before it"
         yield Trouble(fact=f"the policy in {source} was rolled back, {before}", way_out="change it; or take it again: kdumpd apply")
+
+
+def _test_troubles(last_test: TestResult | None) -> Iterator[Trouble]:
+    if last_test and not last_test.passed:
+        yield Trouble(fact="the last test failed", way_out=last_test.way_out)

@@ -26,13 +26,14 @@ COMMANDS = [
     "policy schema",
     "rollback",
     "estimate",
+    "test",
 ]
 
 
 @pytest.fixture
 def policy_file(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A valid policy; commands look at the fake machine instead of this one."""
-    for module in ("plan", "apply", "arm", "disarm", "crashes", "status", "rollback", "estimate"):
+    for module in ("plan", "apply", "arm", "disarm", "crashes", "status", "rollback", "estimate", "test"):
         monkeypatch.setattr(f"kdumpd.cli.{module}.ROOT", machine.root)
     machine.write("etc/kdumpd.yaml", "crashkernel: 192M\n")
     return machine.root / "etc/kdumpd.yaml"
@@ -125,8 +126,9 @@ def test_status_is_one_screen(policy_file: Path, machine: FakeMachine, capsys: p
         "  command line  crashkernel=192M",
         "  reserved      192M",
     ]
-    assert lines[7] == "  last crash    2026-11-22T03:04:05Z  Kernel panic - not syncing: sysrq triggered crash"
-    assert len(lines) == 8
+    assert lines[7] == "  last test     never: run kdumpd test when nobody needs this machine"
+    assert lines[8] == "  last crash    2026-11-22T03:04:05Z  Kernel panic - not syncing: sysrq triggered crash"
+    assert len(lines) == 9
 
 
 def test_status_speaks_json(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,7 @@ def test_json_has_what_a_program_needs(tmp_path: Path) -> None:
         "readable": True,
         "log": str(folder / "dmesg.txt"),
         "headline": "BUG: kernel NULL pointer dereference, address: 0000000000000008",
+        "test": False,
         "capture_seconds": 0.4,
         "peak_memory_kib": 30000,
     }
