@@ -15,6 +15,7 @@ from kdumpd.host.facts import DumpSet, Facts
 from kdumpd.host.read import read_kexec
 from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
 from kdumpd.image.load import load
+from kdumpd.plan.make import misses_hotplug
 from kdumpd.plan.steps import (
     BuildImage,
     LoadByKdumpTools,
@@ -147,27 +148,35 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
             case BuildImage(release=release, initrd=initrd):
                 build_initrd(root, release, initrd)
             case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
-                load(
-                    root, DumpSet(kernel=kernel, initrd=initrd, command_line=command_line, boot_id=facts.boot_id), facts.last_loaded
+                wanted = DumpSet(
+                    kernel=kernel,
+                    initrd=initrd,
+                    command_line=command_line,
+                    boot_id=facts.boot_id,
+                    # As seen before kexec looks: what changes in between is found out at the next look, never taken for known.
+                    memory=facts.hardware.memory,
+                    cpus=facts.hardware.cpus,
                 )
+                load(root, wanted, facts.last_loaded)
                 previous = {facts.last_loaded.initrd} if facts.last_loaded else set()
                 remove_old_images(root, frozenset({initrd} | previous))
 
 
 def load_last_good(facts: Facts, root: Path, report: Report) -> None:
-    """Arms without a policy: with what was loaded last, if nothing is loaded now.
+    """Arms without a policy: with what was loaded last, if nothing is loaded now or memory or CPUs have changed since.
 
     Raises:
         NotArmedError: there is no such thing, or it can't be loaded.
     """
-    if facts.kexec.loaded:
+    if facts.kexec.loaded and not misses_hotplug(facts):
         return
     if not facts.kexec.reserved:
         raise NotArmedError("no memory is reserved for a dump kernel", hint="mend the policy, then: kdumpd apply, and reboot")
     if facts.last_loaded is None:
         raise NotArmedError("no dump kernel was ever loaded on this machine", hint="mend the policy, then: kdumpd apply")
     report(f"load the last good dump kernel {facts.last_loaded.kernel}")
-    load(root, replace(facts.last_loaded, boot_id=facts.boot_id), None)
+    now = replace(facts.last_loaded, boot_id=facts.boot_id, memory=facts.hardware.memory, cpus=facts.hardware.cpus)
+    load(root, now, None)
 
 
 def _load_by_kdump_tools(root: Path) -> None:

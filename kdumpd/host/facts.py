@@ -2,10 +2,11 @@
 """What this machine is and what state it is in, as far as a plan needs to know."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from kdumpd.capture.status import Status
+from kdumpd.host.hotplug import Hardware
 from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
 from kdumpd.host.platform import Platform
@@ -31,12 +32,18 @@ class Kexec:
 
 @dataclass(frozen=True, kw_only=True)
 class DumpSet:
-    """What was loaded: the three things that make a dump kernel, and in which boot that happened."""
+    """What was loaded: the three things that make a dump kernel, and in which boot that happened.
+
+    `memory` and `cpus` are the hardware that it was told of, as in Hardware, and do not make it another dump kernel. They are
+    empty in the record of an older kdumpd.
+    """
 
     kernel: str
     initrd: str
     command_line: str
     boot_id: str
+    memory: str = field(default="", compare=False)
+    cpus: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +153,7 @@ class Facts:
     boot: Boot
     sizing: Sizing
     memory_map: MemoryMap | None
+    hardware: Hardware
     pstore: Pstore
     kdump_tools: KdumpTools | None
     kernel_image: str | None

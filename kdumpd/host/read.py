@@ -13,6 +13,7 @@ from kdumpd.files import exists, free_bytes, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
 from kdumpd.host.facts import DumpSet, Facts, Kexec, ManagedFile, Store
+from kdumpd.host.hotplug import read_hardware
 from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_tools
 from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
@@ -49,6 +50,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
         boot=read_boot(root),
         sizing=read_sizing(root, kernel=image, memory_map=memory_map, stores=stores),
         memory_map=memory_map,
+        hardware=read_hardware(root),
         pstore=read_pstore(root, release, asks_ramoops=asks_ramoops),
         kdump_tools=read_kdump_tools(root),
         kernel_image=kernel if dump_kernel is None or image else None,

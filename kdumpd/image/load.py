@@ -37,7 +37,7 @@ def load(root: Path, wanted: DumpSet, previous: DumpSet | None) -> None:
             _kexec_load(root, previous)
         except ToolError:
             raise NotArmedError(f"neither the new dump kernel nor the last good one could be loaded\n{problem}") from problem
-        _record(root, replace(previous, boot_id=wanted.boot_id))
+        _record(root, replace(previous, boot_id=wanted.boot_id, memory=wanted.memory, cpus=wanted.cpus))
         raise ToolError(f"the new dump kernel could not be loaded, the last good one is in its place\n{problem}") from problem
     _record(root, wanted)
 

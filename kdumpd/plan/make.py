@@ -63,7 +63,7 @@ def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFi
         return ()
     name = wanted.initrd.rpartition("/")[2]
     build = () if name in facts.images else (BuildImage(release=facts.dump_release, initrd=wanted.initrd),)
-    if not facts.kexec.reserved or (facts.kexec.loaded and facts.last_loaded == wanted):
+    if not facts.kexec.reserved or (facts.kexec.loaded and facts.last_loaded == wanted and not misses_hotplug(facts)):
         return build
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))
 
@@ -94,7 +94,19 @@ def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
         initrd=layout.absolute(layout.IMAGES / f"initrd-{facts.dump_release}-{facts.image_digest}.img"),
         command_line=dump_command_line(facts.command_line, policy.dump_kernel, facts.platform),
         boot_id=facts.boot_id,
+        memory=facts.hardware.memory,
+        cpus=facts.hardware.cpus,
     )
+
+
+def misses_hotplug(facts: Facts) -> bool:
+    """Whether memory or CPUs came or went since kdumpd loaded the dump kernel in this boot, and the kernel did not tell it."""
+    loaded, now = facts.last_loaded, facts.hardware
+    if loaded is None or loaded.boot_id != facts.boot_id:
+        return False
+    memory = loaded.memory != now.memory and not now.kernel_follows_memory
+    cpus = loaded.cpus != now.cpus and not now.kernel_follows_cpus
+    return memory or cpus
 
 
 def loaded_by_kdump_tools(policy: Policy, facts: Facts) -> bool:

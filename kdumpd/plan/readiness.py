@@ -10,7 +10,7 @@ from kdumpd.host import layout
 from kdumpd.host.facts import BootLoader, Facts, Store
 from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
-from kdumpd.plan.make import STORE_ON_ROOT, elsewhere, loaded_by_kdump_tools, was_edited
+from kdumpd.plan.make import STORE_ON_ROOT, elsewhere, loaded_by_kdump_tools, misses_hotplug, was_edited
 from kdumpd.plan.reservation import wanted_crashkernel
 from kdumpd.policy.model import Loader, Policy
 from kdumpd.units import MIB, approximate_size, format_size
@@ -112,12 +112,20 @@ def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
     if facts.kexec.loaded and not _is_ours(policy, facts):
         yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply", serious=True)
+    elif facts.kexec.loaded and policy.loader is Loader.KDUMPD and _is_known_to_miss_hotplug(facts):
+        fact = "memory or CPUs were added or removed since the dump kernel was loaded"
+        yield Trouble(fact=fact, way_out="kdumpd arm")
 
 
 def _is_ours(policy: Policy, facts: Facts) -> bool:
     if policy.loader is Loader.KDUMP_TOOLS:
         return loaded_by_kdump_tools(policy, facts)
     return facts.last_loaded is not None and facts.last_loaded.boot_id == facts.boot_id
+
+
+def _is_known_to_miss_hotplug(facts: Facts) -> bool:
+    # An older kdumpd did not record it: load again to be sure, but say nothing that may be wrong.
+    return facts.last_loaded is not None and bool(facts.last_loaded.memory) and misses_hotplug(facts)
 
 
 def _drift(facts: Facts) -> Iterator[Trouble]:

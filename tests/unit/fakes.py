@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fake machines: a root directory with the files that kdumpd looks at, and stub programs that record their calls."""
 
+import json
 import struct
 from pathlib import Path
 
+from kdumpd.apply.apply import apply_plan
 from kdumpd.apply.look import look
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.host.facts import Facts
 from kdumpd.plan.kernel_values import HUNG_TASK_TIMEOUT, REBOOT_AFTER, SYSCTL_OF_FAULT, sysctl_path
+from kdumpd.plan.make import make_plan
 from kdumpd.policy.model import Policy
 
 # A policy that says the size, so that a test need not know what `auto` comes to.
@@ -79,6 +82,8 @@ class FakeMachine:
         self.write("sys/devices/system/memory/block_size_bytes", "8000000\n")
         for block in range(16):
             (root / f"sys/devices/system/memory/memory{block}").mkdir()
+        for name in ("present", "online"):
+            self.write(f"sys/devices/system/cpu/{name}", "0-3\n")
         self.write("sys/kernel/kexec_crash_size", "0\n")
         self.write("sys/kernel/kexec_crash_loaded", "0\n")
         self.write("etc/default/grub", "GRUB_CMDLINE_LINUX_DEFAULT=quiet\n")
@@ -124,3 +129,19 @@ menuentry 'Debian GNU/Linux, (recovery mode)' {{
 }}
 END
 mv {self.root}/boot/grub/grub.cfg.new {self.root}/boot/grub/grub.cfg"""
+
+
+def armed(machine: FakeMachine) -> Facts:
+    """Reserves memory, applies POLICY, and looks again."""
+    machine.reserve()
+    facts = machine.facts()
+    apply_plan(make_plan(POLICY, facts), facts, machine.root, lambda text: None)
+    return machine.facts()
+
+
+def forget_hardware(machine: FakeMachine) -> None:
+    """Makes the record of what was loaded as a kdumpd wrote it that knew nothing of hotplug."""
+    record = json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))
+    machine.write(
+        "var/lib/kdumpd/last-loaded.json", json.dumps({key: record[key] for key in record if key not in ("memory", "cpus")})
+    )

@@ -186,6 +186,20 @@ def test_the_last_good_one_of_an_earlier_boot_counts_as_loaded_in_this_one(machi
     assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json")) == {**old, "boot_id": "boot-2"}
 
 
+def test_the_last_good_one_is_told_of_the_hardware_of_now(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine)
+    old = json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))
+    machine.write("sys/devices/system/cpu/present", "0-7\n")
+    machine.write("etc/initramfs-tools/modules", "new\n")
+    stubs.add("kexec", f'case "$*" in *{old["initrd"]}*) exit 0;; *) exit 1;; esac')
+
+    with pytest.raises(ToolError):
+        apply(machine)
+
+    assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json")) == {**old, "cpus": "present 0-7, online 0-3"}
+
+
 def test_a_dump_kernel_that_fails_is_not_its_own_last_good_one(machine: FakeMachine, stubs: Stubs) -> None:
     machine.reserve()
     apply(machine)
@@ -220,6 +234,21 @@ def test_the_last_good_dump_kernel_is_loaded_without_a_policy(machine: FakeMachi
 
     assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
     assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))["boot_id"] == "boot-2"
+
+
+def test_the_last_good_dump_kernel_is_loaded_again_for_other_hardware_and_left_alone_without(
+    machine: FakeMachine, stubs: Stubs
+) -> None:
+    machine.reserve()
+    apply(machine)
+    calls = len(stubs.calls)
+    load_last_good(machine.facts(), machine.root, lambda text: None)
+    assert len(stubs.calls) == calls
+
+    machine.write("sys/devices/system/cpu/present", "0-7\n")
+    for _ in range(2):
+        load_last_good(machine.facts(), machine.root, lambda text: None)
+    assert len(stubs.calls) == calls + 1
 
 
 def test_a_machine_that_was_never_armed_has_no_last_good_dump_kernel(machine: FakeMachine) -> None:

@@ -5,10 +5,10 @@ import pytest
 
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
-from kdumpd.plan.make import make_plan
+from kdumpd.plan.make import make_plan, wanted_dump_set
 from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, RunTool, SetKernelValue, WriteFile
 from kdumpd.policy.model import DumpKernelPolicy, Policy
-from tests.unit.fakes import GRUB_CFG, POLICY, RELEASE, FakeMachine, bzimage
+from tests.unit.fakes import GRUB_CFG, POLICY, RELEASE, FakeMachine, armed, bzimage, forget_hardware
 
 
 def test_a_fresh_machine_gets_its_files_then_the_boot_loader_then_the_image(machine: FakeMachine) -> None:
@@ -126,3 +126,45 @@ def test_another_dump_kernel_that_can_not_work_is_refused(machine: FakeMachine, 
     assert str(caught.value) == (
         f"{fact}\nhint: name a kernel in dump_kernel.kernel that is installed with its modules, or write running"
     )
+
+
+HOTPLUG = {
+    "memory": ("proc/zoneinfo", "Node 0, zone DMA\n        present  158\nNode 0, zone DMA32\n        present  81920\n"),
+    "cpu": ("sys/devices/system/cpu/online", "0-1\n"),
+}
+
+
+@pytest.mark.parametrize("kind", HOTPLUG)
+def test_memory_or_cpus_that_changed_need_another_load_and_no_more_than_one(machine: FakeMachine, kind: str) -> None:
+    armed(machine)
+    machine.write(*HOTPLUG[kind])
+    assert [type(step) for step in make_plan(POLICY, machine.facts()).steps] == [LoadDumpKernel]
+
+    armed(machine)
+    assert make_plan(POLICY, machine.facts()).is_empty
+
+
+@pytest.mark.parametrize("kind", HOTPLUG)
+def test_what_the_kernel_tells_the_dump_kernel_itself_needs_no_load(machine: FakeMachine, kind: str) -> None:
+    armed(machine)
+    machine.write(*HOTPLUG[kind])
+    machine.write(f"sys/devices/system/{kind}/crash_hotplug", "1\n")
+
+    assert make_plan(POLICY, machine.facts()).is_empty
+
+
+def test_a_kernel_that_follows_memory_only_does_not_follow_cpus(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("sys/devices/system/memory/crash_hotplug", "1\n")
+    machine.write(*HOTPLUG["cpu"])
+
+    assert [type(step) for step in make_plan(POLICY, machine.facts()).steps] == [LoadDumpKernel]
+
+
+def test_what_an_older_kdumpd_loaded_is_known_and_loaded_once_more(machine: FakeMachine) -> None:
+    armed(machine)
+    forget_hardware(machine)
+    facts = machine.facts()
+
+    assert facts.last_loaded == wanted_dump_set(POLICY, facts)
+    assert [type(step) for step in make_plan(POLICY, facts).steps] == [LoadDumpKernel]

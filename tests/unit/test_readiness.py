@@ -13,14 +13,7 @@ from kdumpd.plan.readiness import Trouble, judge
 from kdumpd.plan.reservation import wanted_crashkernel
 from kdumpd.policy.model import Policy
 from kdumpd.units import MIB
-from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine
-
-
-def armed(machine: FakeMachine) -> Facts:
-    machine.reserve()
-    facts = machine.facts()
-    apply_plan(make_plan(POLICY, facts), facts, machine.root, lambda text: None)
-    return machine.facts()
+from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine, armed, forget_hardware
 
 
 def hidden(facts: Facts) -> Facts:
@@ -86,6 +79,32 @@ def test_a_dump_kernel_of_somebody_else_is_named(machine: FakeMachine) -> None:
     machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
 
     assert [trouble.fact for trouble in troubles(machine.facts())] == ["the dump kernel was loaded by another program"]
+
+
+def test_memory_or_cpus_that_changed_after_the_load_are_named_until_the_next(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("sys/devices/system/cpu/present", "0-7\n")
+    readiness = judge(POLICY, machine.facts())
+
+    assert readiness.armed
+    fact = "memory or CPUs were added or removed since the dump kernel was loaded"
+    assert readiness.troubles == (Trouble(fact=fact, way_out="kdumpd arm"),)
+    assert troubles(armed(machine)) == []
+
+
+def test_memory_or_cpus_that_the_kernel_told_the_dump_kernel_of_are_no_trouble(machine: FakeMachine) -> None:
+    armed(machine)
+    machine.write("sys/devices/system/cpu/present", "0-7\n")
+    machine.write("sys/devices/system/cpu/crash_hotplug", "1\n")
+
+    assert troubles(machine.facts()) == []
+
+
+def test_nothing_is_said_of_hardware_that_an_older_kdumpd_did_not_record(machine: FakeMachine) -> None:
+    armed(machine)
+    forget_hardware(machine)
+
+    assert troubles(machine.facts()) == []
 
 
 def test_a_kernel_whose_package_was_removed_is_named(machine: FakeMachine) -> None:
