@@ -10,7 +10,7 @@ DEB := build/kdumpd.deb
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 ARGS ?=
 
-RUN_NEEDS := python3 python3-gi python3-jinja2 python3-yaml
+RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pyudev python3-yaml
 TEST_MODULES := python3-hypothesis python3-jsonschema python3-pytest python3-pytest-mock
 CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3
