@@ -35,7 +35,11 @@ class HostError(KdumpdError):
 
 
 class ToolError(KdumpdError):
-    """A program that kdumpd started failed, ran too long or is not installed."""
+    """A program that kdumpd started failed, ran too long or is not installed. `said` is the first line of its complaint."""
+
+    def __init__(self, message: str, *, hint: str | None = None, said: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.said = said
 
 
 class ApplyError(KdumpdError):

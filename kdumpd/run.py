@@ -57,7 +57,7 @@ def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float) -> Result:
             raise ToolError(f"`{shlex.join(words)}` was still running after {timeout:.0f} s and was killed") from problem
     result = Result(argv=words, returncode=process.returncode, stdout=stdout, stderr=stderr)
     if result.returncode != 0:
-        raise ToolError(_failure(result))
+        raise ToolError(_failure(result), said=result.stderr.strip().partition("\n")[0])
     return result
 
 

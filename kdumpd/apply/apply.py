@@ -4,7 +4,6 @@
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from kdumpd.apply.boot_loader import check_result, run_tool
@@ -12,9 +11,9 @@ from kdumpd.apply.read_back import check_syntax
 from kdumpd.errors import ApplyError, NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
-from kdumpd.host.read import read_kexec
+from kdumpd.host.read import read_dump_sets, read_kexec
+from kdumpd.image import load
 from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
-from kdumpd.image.load import load
 from kdumpd.plan.make import misses_hotplug
 from kdumpd.plan.steps import (
     BuildImage,
@@ -157,9 +156,8 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
                     memory=facts.hardware.memory,
                     cpus=facts.hardware.cpus,
                 )
-                load(root, wanted, facts.last_loaded)
-                previous = {facts.last_loaded.initrd} if facts.last_loaded else set()
-                remove_old_images(root, frozenset({initrd} | previous))
+                load.load(root, wanted)
+                remove_old_images(root, frozenset(good.initrd for good in read_dump_sets(root)))
 
 
 def load_last_good(facts: Facts, root: Path, report: Report) -> None:
@@ -172,11 +170,7 @@ def load_last_good(facts: Facts, root: Path, report: Report) -> None:
         return
     if not facts.kexec.reserved:
         raise NotArmedError("no memory is reserved for a dump kernel", hint="mend the policy, then: kdumpd apply, and reboot")
-    if facts.last_loaded is None:
-        raise NotArmedError("no dump kernel was ever loaded on this machine", hint="mend the policy, then: kdumpd apply")
-    report(f"load the last good dump kernel {facts.last_loaded.kernel}")
-    now = replace(facts.last_loaded, boot_id=facts.boot_id, memory=facts.hardware.memory, cpus=facts.hardware.cpus)
-    load(root, now, None)
+    report(f"loaded {load.load_last_good(root).kernel}, the last good dump kernel")
 
 
 def _load_by_kdump_tools(root: Path) -> None:

@@ -15,7 +15,7 @@ from kdumpd.policy.model import Policy
 from kdumpd.policy.nodes import PolicyText
 from kdumpd.policy.show import dump_policy
 
-ROOT = Path("/")
+ROOT = layout.ROOT
 MAX_POLICY_BYTES = 1 << 20
 
 

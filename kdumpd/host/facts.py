@@ -34,8 +34,8 @@ class Kexec:
 class DumpSet:
     """What was loaded: the three things that make a dump kernel, and in which boot that happened.
 
-    `memory` and `cpus` are the hardware that it was told of, as in Hardware, and do not make it another dump kernel. They are
-    empty in the record of an older kdumpd.
+    What does not make it another dump kernel: `memory` and `cpus` are the hardware that it was told of, as in Hardware, empty in
+    the record of an older kdumpd; `degraded` is why another one, which was wanted, could not be loaded, in the kernel's words.
     """
 
     kernel: str
@@ -44,6 +44,7 @@ class DumpSet:
     boot_id: str
     memory: str = field(default="", compare=False)
     cpus: str = field(default="", compare=False)
+    degraded: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 
 from pathlib import Path
 
+ROOT = Path("/")
+
 POLICY = Path("etc/kdumpd.yaml")
 
 STATE = Path("var/lib/kdumpd")
@@ -14,6 +16,7 @@ ROLLED_BACK = STATE / "policy-rolled-back.yaml"
 # One parameter in a line: what kdumpd has put on the kernel's command line, whatever the boot loader.
 BOOT_PARAMETERS = STATE / "boot-parameters"
 LAST_LOADED = STATE / "last-loaded.json"
+LOADED_BEFORE = STATE / "loaded-before.json"
 RENDERED = STATE / "rendered.json"
 TEST = STATE / "test.json"
 LAST_TEST = STATE / "last-test.json"

@@ -43,7 +43,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
     stores = tuple(stores)
     return Facts(
         release=release,
-        boot_id=(read_text(root / "proc/sys/kernel/random/boot_id") or "").strip(),
+        boot_id=read_boot_id(root),
         command_line=command_line.strip(),
         platform=read_platform(root),
         kexec=read_kexec(root),
@@ -58,7 +58,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
         has_modules=bool(dump_release) and exists(root / "lib/modules" / str(dump_release) / "modules.dep"),
         image_digest=_image_digest(root, dump_release) if dump_release else None,
         images=tuple(sorted(path.name for path in (root / layout.IMAGES).glob("initrd-*.img"))),
-        last_loaded=_last_loaded(root),
+        last_loaded=next(iter(read_dump_sets(root)), None),
         stores=tuple(_store(root, store) for store in stores),
         values=_values(root, values),
         files={layout.absolute(path): _managed_file(root, path) for path in layout.MANAGED},
@@ -98,12 +98,20 @@ def _image_digest(root: Path, release: str) -> str | None:
     return digest.hexdigest()[:12]
 
 
-def _last_loaded(root: Path) -> DumpSet | None:
-    text = read_text(root / layout.LAST_LOADED)
-    if text is None:
-        return None
+def read_boot_id(root: Path) -> str:
+    """A name for this boot."""
+    return (read_text(root / "proc/sys/kernel/random/boot_id") or "").strip()
+
+
+def read_dump_sets(root: Path) -> tuple[DumpSet, ...]:
+    """What was loaded last, and what was loaded before that was another image; as far as there was."""
+    found = (_dump_set(read_text(root / path)) for path in (layout.LAST_LOADED, layout.LOADED_BEFORE))
+    return tuple(dump_set for dump_set in found if dump_set)
+
+
+def _dump_set(text: str | None) -> DumpSet | None:
     try:
-        return DumpSet(**json.loads(text))
+        return DumpSet(**json.loads(text or ""))
     except (ValueError, TypeError):
         # Half a file can't be there (it is written durably); an unknown shape is as good as none.
         return None
