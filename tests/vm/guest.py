@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.vm.channel import Channel, ChannelError
-from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START
+from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START, SECURE_OVMF_CODE
 
 TIMEOUT_FACTOR = float(os.environ.get("KDUMPD_TEST_TIMEOUT_FACTOR", "1"))
 ACCEL = os.environ.get("KDUMPD_TEST_ACCEL", "tcg,thread=multi")
@@ -37,6 +37,24 @@ class Deadlines:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Firmware:
+    """UEFI, and what it asks of QEMU."""
+
+    code: Path
+    machine: str = "q35,hpet=off"
+    options: tuple[str, ...] = ()
+
+
+ORDINARY_FIRMWARE = Firmware(code=OVMF_CODE)
+# Secure Boot: only code in system management mode may write the variables that hold the keys.
+SECURE_FIRMWARE = Firmware(
+    code=SECURE_OVMF_CODE,
+    machine="q35,hpet=off,smm=on",
+    options=("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """What a command in the guest printed, and its exit code."""
 
@@ -50,8 +68,9 @@ class Guest:
 
     deadlines = Deadlines()
 
-    def __init__(self, disk: Path, firmware_variables: Path, *, logs: Path) -> None:
+    def __init__(self, disk: Path, firmware_variables: Path, *, logs: Path, firmware: Firmware = ORDINARY_FIRMWARE) -> None:
         self.disk = disk
+        self.firmware = firmware
         self.firmware_variables = firmware_variables
         self.logs = logs
         self.consoles: list[Path] = []
@@ -227,7 +246,7 @@ class Guest:
         self._agent = Channel(agent)
 
     def _qemu_argv(self) -> list[str]:
-        return qemu_argv(self.disk, self.firmware_variables)
+        return qemu_argv(self.disk, self.firmware_variables, self.firmware)
 
     def _control(self) -> Channel:
         if self._qmp is None:
@@ -280,20 +299,21 @@ class Guest:
         return root
 
 
-def qemu_argv(disk: Path, firmware_variables: Path) -> list[str]:
+def qemu_argv(disk: Path, firmware_variables: Path, firmware: Firmware) -> list[str]:
     """The reference machine: 2 CPUs, 2 GiB, UEFI, virtio disk, no network.
 
     KVM is used only when asked for: /dev/kvm may exist and still hang every guest.
     """
     return [
-        "qemu-system-x86_64", "-accel", ACCEL, "-cpu", "qemu64", "-machine", "q35,hpet=off", "-smp", "2", "-m", "2G",
+        "qemu-system-x86_64", "-accel", ACCEL, "-cpu", "qemu64", "-machine", firmware.machine, "-smp", "2", "-m", "2G",
         "-nodefaults", "-no-user-config", "-display", "none", "-action", "shutdown=pause",
-        "-drive", f"if=pflash,format=raw,readonly=on,file={OVMF_CODE}",
+        "-drive", f"if=pflash,format=raw,readonly=on,file={firmware.code}",
         "-drive", f"if=pflash,format=qcow2,file={firmware_variables}",
         "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={disk}",
         # Without a bootindex the firmware looks for the disk where its variables say it once was, else starts its shell.
         "-device", "virtio-blk-pci,drive=disk,bootindex=0",
         "-device", "virtio-rng-pci",
+        *firmware.options,
     ]  # fmt: skip
 
 

@@ -22,6 +22,9 @@ ESP_VOLUME_ID = "4B44-554D"
 
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
+# With the keys of Microsoft, which has signed Debian's shim, and Secure Boot switched on.
+SECURE_OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd")
+SECURE_OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
 
 SUITE = "bookworm"
 SERVER_PACKAGES = (

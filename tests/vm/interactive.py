@@ -24,7 +24,13 @@ def main(deb: Path) -> int:
         copy = machine_in(Path(folder))
         shutil.copy(armed.disk, copy.disk)
         shutil.copy(armed.firmware_variables, copy.firmware_variables)
-        argv = [*qemu_argv(copy.disk, copy.firmware_variables), "-action", "shutdown=poweroff", "-serial", "mon:stdio"]
+        argv = [
+            *qemu_argv(copy.disk, copy.firmware_variables, copy.firmware),
+            "-action",
+            "shutdown=poweroff",
+            "-serial",
+            "mon:stdio",
+        ]
         return subprocess.run(["setpriv", "--pdeathsig", "KILL", *argv], check=False).returncode
 
 

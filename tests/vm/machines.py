@@ -8,8 +8,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.guest import Guest
-from tests.vm.image import Image, base_image, cache_folder
+from tests.vm.guest import ORDINARY_FIRMWARE, SECURE_FIRMWARE, Firmware, Guest
+from tests.vm.image import SECURE_OVMF_VARS, Image, base_image, cache_folder
 
 LOGS = Path(__file__).resolve().parents[2] / "build/vm-logs"
 ARMED = "armed"
@@ -23,12 +23,13 @@ class Machine:
 
     disk: Path
     firmware_variables: Path
+    firmware: Firmware = ORDINARY_FIRMWARE
 
     def guest(self, name: str) -> Guest:
         """This machine, powered off; the consoles of its boots go to build/vm-logs/NAME."""
         logs = LOGS / name
         shutil.rmtree(logs, ignore_errors=True)
-        return Guest(self.disk, self.firmware_variables, logs=logs)
+        return Guest(self.disk, self.firmware_variables, logs=logs, firmware=self.firmware)
 
 
 def machine_in(folder: Path) -> Machine:
@@ -80,6 +81,20 @@ def add_kdump_tools(machine: Machine) -> None:
         guest.run("apt-get install --yes /root/kdump-tools.deb", deadline=2 * guest.deadlines.command)
         guest.save(BOTH)
     done.touch()
+
+
+def secure_machine(armed: Machine, folder: Path) -> Machine:
+    """A copy of an armed machine, powered off, in a case whose firmware starts only what is signed."""
+    disk, variables = folder / "disk.qcow2", folder / "firmware.qcow2"
+    shutil.copy(armed.disk, disk)
+    subprocess.run(["qemu-img", "snapshot", "-a", ARMED, str(disk)], check=True)
+    _to_qcow2(SECURE_OVMF_VARS, variables)
+    return Machine(disk, variables, SECURE_FIRMWARE)
+
+
+def _to_qcow2(source: Path, target: Path) -> None:
+    # QEMU stores snapshots in every writable drive, so that of the firmware has to be able to hold them too.
+    subprocess.run(["qemu-img", "convert", "-q", "-f", "raw", "-O", "qcow2", str(source), str(target)], check=True)
 
 
 def install(guest: Guest, deb: Path) -> None:
