@@ -10,6 +10,7 @@ from kdumpd.host.hotplug import Hardware
 from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
 from kdumpd.host.platform import Platform
+from kdumpd.host.security import Security
 from kdumpd.transaction import Generation
 
 
@@ -151,6 +152,7 @@ class Facts:
     command_line: str
     platform: Platform
     kexec: Kexec
+    security: Security
     boot: Boot
     sizing: Sizing
     memory_map: MemoryMap | None

@@ -19,6 +19,7 @@ from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
 from kdumpd.host.platform import read_platform
 from kdumpd.host.pstore import read_pstore
+from kdumpd.host.security import read_security
 from kdumpd.host.sizing import read_sizing
 from kdumpd.run import find_program
 from kdumpd.transaction import read_previous
@@ -47,6 +48,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
         command_line=command_line.strip(),
         platform=read_platform(root),
         kexec=read_kexec(root),
+        security=read_security(root),
         boot=read_boot(root),
         sizing=read_sizing(root, kernel=image, memory_map=memory_map, stores=stores),
         memory_map=memory_map,
