@@ -38,6 +38,21 @@ def make_parser() -> argparse.ArgumentParser:
     _add_policy(status)
     _add_json(status)
 
+    machine_check = _command(commands, "check", "everything that must hold for a dump to work, a line each", """\
+        Tells of each thing that a dump needs whether it is ok, and if not, the way out: the options of both kernels, the
+        reservation, the dump image, what may forbid to load it, the store, the kernel's values, makedumpfile, watchdogs,
+        other dump tools. Changes nothing, and needs no privilege; what only root can see is a warning. Exits with 0 when
+        nothing fails, with 3 when a crash now would not be saved. Warnings do not change the exit code.""")  # fmt: skip
+    _add_policy(machine_check)
+    _add_json(machine_check)
+    machine_check.add_argument(
+        "--kernel-config",
+        type=Path,
+        metavar="FILE",
+        help="look at nothing but this .config (or .config.gz), and print the options that it lacks as a fragment for "
+        "merge_config.sh; exits with 0 when it has all that a dump needs, with 3 when not",
+    )
+
     plan = _command(commands, "plan", "show what `apply` would change, change nothing", """\
         Compares this machine with the policy and prints each step that `apply` would do: a diff for every file, every
         command, the dump image and the dump kernel. Exits with 0 when the machine matches, with 2 when it would change.

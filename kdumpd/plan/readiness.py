@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Would this machine survive a crash right now, and if not, what to do? Told from facts, never from hopes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 from kdumpd.crashkernel import Crashkernel
@@ -20,6 +21,15 @@ STORE_NEEDS = 32 * MIB
 # The dump kernel needs this one; the others make a dump kernel.
 DUMP_TOOL = "makedumpfile"
 SEE_WHY = "see why: journalctl -k -b -g crashkernel"
+
+
+class Subject(StrEnum):
+    """What a trouble is about. A store's is its path."""
+
+    RESERVATION = "reservation"
+    ARMED = "armed"
+    FILES = "files"
+    PROGRAMS = "programs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +60,35 @@ class Readiness:
 
 def judge(policy: Policy, facts: Facts) -> Readiness:
     """Tells apart what the policy wants, what the command line says and what the kernel really reserved."""
-    return Readiness(armed=facts.kexec.loaded, troubles=tuple(_troubles(policy, facts)))
+    found = troubles_by_subject(policy, facts).values()
+    return Readiness(armed=facts.kexec.loaded, troubles=tuple(trouble for troubles in found for trouble in troubles))
 
 
-def _troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
-    yield from _reservation(wanted_crashkernel(policy, facts), facts)
-    yield from _dump_kernel(policy, facts)
-    yield from _drift(facts)
+def troubles_by_subject(policy: Policy, facts: Facts) -> Mapping[str, tuple[Trouble, ...]]:
+    """Every subject, also those without a trouble."""
+    return {
+        Subject.RESERVATION: tuple(_reservation(wanted_crashkernel(policy, facts), facts)),
+        Subject.ARMED: tuple(_dump_kernel(policy, facts)),
+        Subject.FILES: (*_drift(facts), *_settings(facts)),
+        Subject.PROGRAMS: tuple(_programs(facts)),
+        **_stores(facts),
+    }
+
+
+def _settings(facts: Facts) -> Iterator[Trouble]:
     if facts.files[layout.absolute(layout.CAPTURE_SETTINGS)].content is None:
         yield Trouble(fact=f"/{layout.CAPTURE_SETTINGS} is missing, the dump kernel would use defaults", way_out="kdumpd apply")
+
+
+def _programs(facts: Facts) -> Iterator[Trouble]:
     for tool in facts.missing_tools:
         way_out = f"install the package that has {tool}"
         yield Trouble(fact=f'the program "{tool}" is not installed', way_out=way_out, serious=tool == DUMP_TOOL)
+
+
+def _stores(facts: Facts) -> dict[str, tuple[Trouble, ...]]:
     none_left = all(any(_store(store)) for store in facts.stores)
-    for store in facts.stores:
-        yield from _store(store, serious=none_left)
+    return {store.path: tuple(_store(store, serious=none_left)) for store in facts.stores}
 
 
 def _reservation(wanted: Crashkernel, facts: Facts) -> Iterator[Trouble]:

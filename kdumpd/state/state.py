@@ -74,7 +74,7 @@ def read_state(root: Path, policy_file: Path) -> State:
     facts = look(policy, root)
     judged = judge(policy, facts)
     last_test = read_last_test(root)
-    troubles = (*_policy_troubles(in_force, str(policy_file)), *judged.troubles, *_test_troubles(last_test))
+    troubles = (*policy_troubles(in_force, str(policy_file)), *judged.troubles, *_test_troubles(last_test))
     return State(
         policy_file=str(policy_file),
         policy=policy,
@@ -85,7 +85,8 @@ def read_state(root: Path, policy_file: Path) -> State:
     )
 
 
-def _policy_troubles(in_force: InForce, source: str) -> Iterator[Trouble]:
+def policy_troubles(in_force: InForce, source: str) -> Iterator[Trouble]:
+    """Why the policy in force is not what the file says."""
     if in_force.problem:
         count = len(in_force.problem.problems)
         fact = f"{source} has {count} problem{'s' if count > 1 else ''}, the policy that was applied last stays in force"

@@ -10,6 +10,7 @@ from kdumpd import __version__
 from kdumpd.cli.main import main
 from tests.unit.fakes import FakeMachine
 
+KERNEL_CONFIGS = Path(__file__).parents[1] / "data/kernel-config"
 COMMANDS = [
     "status",
     "plan",
@@ -27,13 +28,14 @@ COMMANDS = [
     "rollback",
     "estimate",
     "test",
+    "check",
 ]
 
 
 @pytest.fixture
 def policy_file(machine: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A valid policy; commands look at the fake machine instead of this one."""
-    for module in ("plan", "apply", "arm", "disarm", "crashes", "status", "rollback", "estimate", "test"):
+    for module in ("plan", "apply", "arm", "disarm", "crashes", "status", "rollback", "estimate", "check", "test"):
         monkeypatch.setattr(f"kdumpd.cli.{module}.ROOT", machine.root)
     machine.write("etc/kdumpd.yaml", "crashkernel: 192M\n")
     return machine.root / "etc/kdumpd.yaml"
@@ -73,7 +75,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"kdumpd {__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["status", "plan", "apply", "arm", "estimate"])
+@pytest.mark.parametrize("command", ["status", "plan", "apply", "arm", "estimate", "check"])
 def test_a_broken_policy_exits_with_1_and_changes_nothing(
     command: str, policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -282,3 +284,95 @@ def test_reading_and_planning_import_no_d_bus(command: str, tmp_path: Path) -> N
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_check_has_a_line_for_each_thing_with_the_way_out_and_a_sum(
+    policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", "--policy", str(policy_file)]) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert "fail  reservation: the command line has no crashkernel=" in lines
+    assert lines[lines.index("fail  reservation: the command line has no crashkernel=") + 1] == (
+        "      way out: kdumpd apply, then reboot"
+    )
+    assert "ok    watchdog: none is running" in lines
+    assert lines[-1].endswith(", fail 1: a crash now would NOT be saved")
+
+    machine.reserve()
+    main(["apply", "--yes", "--policy", str(policy_file)])
+    capsys.readouterr()
+    assert main(["check", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out.endswith(", fail 0: a crash now would be saved, as far as can be seen from here\n")
+
+
+def test_check_tells_of_a_policy_with_errors_and_judges_by_the_one_in_force(
+    policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    main(["apply", "--yes", "--policy", str(policy_file)])
+    policy_file.write_text("crashkernel: 1\n")
+    capsys.readouterr()
+
+    assert main(["check", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out.startswith(
+        f"warn  policy: {policy_file} has 1 problem, the policy that was applied last stays in force\n"
+        "      way out: see them: kdumpd policy check\n"
+    )
+
+
+def test_check_speaks_json(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["check", "--json", "--policy", str(policy_file)])
+
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "fail"
+    assert {
+        "verdict": "fail",
+        "subject": "reservation",
+        "fact": "the command line has no crashkernel=",
+        "way_out": "kdumpd apply, then reboot",
+    } in told["findings"]
+
+
+def test_check_of_a_kernel_configuration_prints_a_fragment_and_looks_at_nothing_else(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("# Linux/x86 6.1.0 Kernel Configuration\n" + (KERNEL_CONFIGS / "debian-6.1-amd64").read_text())
+
+    assert main(["check", "--kernel-config", str(config)]) == 0
+    assert capsys.readouterr().out == (
+        f"# Missing in {config} (Linux 6.1)\n"
+        "# Merge it, in the kernel's source: scripts/kconfig/merge_config.sh -m .config THIS_FILE && make olddefconfig\n"
+        "\n"
+        "# system kernel, for the console in ramoops only: it keeps what was printed before a hang that never became a panic\n"
+        "CONFIG_PSTORE_CONSOLE=y\n"
+    )
+
+
+def test_check_of_a_kernel_configuration_without_what_a_dump_needs_exits_with_3(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = str(KERNEL_CONFIGS / "i386-5.10-without-highmem")
+
+    assert main(["check", "--kernel-config", config]) == 3
+    assert all(not line or line.startswith(("# ", "CONFIG_")) for line in capsys.readouterr().out.splitlines())
+    assert main(["check", "--json", "--kernel-config", config]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict"] == "fail"
+    assert "CONFIG_HIGHMEM4G=y\n" in told["fragment"]
+
+
+def test_check_of_a_complete_kernel_configuration_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config"
+    lines = (KERNEL_CONFIGS / "debian-6.1-amd64").read_text().splitlines()
+    config.write_text("\n".join(line for line in [*lines, "CONFIG_PSTORE_CONSOLE=y"] if "# Linux/" not in line))
+
+    assert main(["check", "--kernel-config", str(config)]) == 0
+    assert capsys.readouterr().out == (
+        f"# {config} (a kernel that does not tell its version) has every option that kdumpd knows of\n"
+    )
+
+
+def test_check_of_a_file_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--kernel-config", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == f"kdumpd: {tmp_path}/none: No such file or directory\n"
