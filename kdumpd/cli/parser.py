@@ -133,6 +133,10 @@ def make_parser() -> argparse.ArgumentParser:
         What kdumpd-capture.service runs in the dump kernel: saves the log of the kernel that died to the first store
         that takes it, then pstore, then powers off or reboots as the policy says. Refuses to run anywhere else.""")  # fmt: skip
 
+    _command(commands, "early", "what kdumpd-early.service runs", """\
+        Loads the dump kernel that was loaded last, in this boot or an earlier one, if none is loaded. Reads no policy, builds
+        nothing: for the first seconds of a boot, before the daemon.""")  # fmt: skip
+
     daemon = _command(commands, "daemon", "what kdumpd.service runs", """\
         Applies the policy and arms at start and on SIGHUP, reports crashes that nobody was told of, then waits. A bad
         policy never disarms: the dump kernel that was loaded last stays, or is loaded again.""")  # fmt: skip

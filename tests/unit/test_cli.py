@@ -27,6 +27,7 @@ COMMANDS = [
     "policy schema",
     "rollback",
     "estimate",
+    "early",
     "test",
     "check",
 ]
