@@ -14,7 +14,7 @@ from kdumpd.host.facts import DumpSet, Facts
 from kdumpd.host.read import read_dump_sets, read_kexec
 from kdumpd.image import load
 from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
-from kdumpd.plan.make import misses_hotplug
+from kdumpd.plan.ours import misses_hotplug
 from kdumpd.plan.steps import (
     BuildImage,
     LoadByKdumpTools,

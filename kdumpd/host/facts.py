@@ -111,9 +111,13 @@ class KdumpTools:
 
 @dataclass(frozen=True, kw_only=True)
 class Sizing:
-    """What decides how much memory a dump kernel needs here. Sizes in bytes, None where not known."""
+    """What decides how much memory a dump kernel needs here, and what it may have to save. Sizes in bytes, None where not known.
+
+    `meminfo` is /proc/meminfo; what it says counts from now, not from the moment of a crash.
+    """
 
     ram: int
+    meminfo: Mapping[str, int]
     kernel: KernelImage | None
     initrd: int | None
     unpacked: int | None

@@ -2,7 +2,7 @@
 """Measures what a dump kernel needs on this machine, as far as that can be seen from here."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kdumpd.capture import status
@@ -18,8 +18,10 @@ from kdumpd.units import KIB
 def read_sizing(root: Path, *, kernel: KernelImage | None, memory_map: MemoryMap | None, stores: Iterable[str]) -> Sizing:
     """Sizes in bytes; what is not there or not ours to see comes out as None."""
     initrd, unpacked = _newest_initrd(root)
+    meminfo = _meminfo(root)
     return Sizing(
-        ram=memory_map.total if memory_map else _ram(root),
+        ram=memory_map.total if memory_map else _ram(root, meminfo),
+        meminfo=meminfo,
         kernel=kernel,
         initrd=initrd,
         unpacked=unpacked,
@@ -27,16 +29,18 @@ def read_sizing(root: Path, *, kernel: KernelImage | None, memory_map: MemoryMap
     )
 
 
-def _ram(root: Path) -> int:
+def _ram(root: Path, meminfo: Mapping[str, int]) -> int:
     """RAM by the kernel's memory blocks, which everybody may count; else MemTotal, which lacks what the kernel keeps."""
     blocks = root / "sys/devices/system/memory"
     size = read_text(blocks / "block_size_bytes")
     if size:
         return int(size, 16) * sum(1 for _ in blocks.glob("memory[0-9]*"))
-    total = next(
-        (line.split()[1] for line in (read_text(root / "proc/meminfo") or "").splitlines() if line.startswith("MemTotal:")), "0"
-    )
-    return int(total) * KIB
+    return meminfo.get("MemTotal", 0)
+
+
+def _meminfo(root: Path) -> dict[str, int]:
+    lines = (line.split() for line in (read_text(root / "proc/meminfo") or "").splitlines())
+    return {words[0].rstrip(":"): int(words[1]) * KIB for words in lines if words[2:] == ["kB"]}
 
 
 def _newest_initrd(root: Path) -> tuple[int | None, int | None]:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from kdumpd.errors import HostError
 from kdumpd.host import layout
-from kdumpd.host.facts import DumpSet, Facts, Store
-from kdumpd.parameters import tokenize
+from kdumpd.host.facts import DumpSet, Facts
 from kdumpd.plan.boot import boot_loader_steps, boot_notes
-from kdumpd.plan.command_line import added_parameters, dump_command_line
+from kdumpd.plan.command_line import dump_command_line
 from kdumpd.plan.kernel_values import EARLY_PSTORE, kernel_values, unknown_faults
+from kdumpd.plan.ours import loaded_by_kdump_tools, misses_hotplug, was_edited
 from kdumpd.plan.ramoops import BACKEND, may_be_loaded
 from kdumpd.plan.render import render_files
 from kdumpd.plan.steps import (
@@ -23,13 +23,10 @@ from kdumpd.plan.steps import (
     SetKernelValue,
     Step,
     WriteFile,
-    fingerprint,
 )
+from kdumpd.plan.stores import STORE_ON_ROOT, elsewhere
 from kdumpd.plan.wanted import Wanted, want
 from kdumpd.policy.model import Loader, Policy
-
-RECORDS = {layout.absolute(path) for path in layout.RECORDS}
-STORE_ON_ROOT = "the dump kernel mounts only /; name a folder on it in capture.stores"
 
 
 def make_plan(policy: Policy, facts: Facts) -> Plan:
@@ -63,9 +60,14 @@ def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFi
         return ()
     name = wanted.initrd.rpartition("/")[2]
     build = () if name in facts.images else (BuildImage(release=facts.dump_release, initrd=wanted.initrd),)
-    if not facts.kexec.reserved or (facts.kexec.loaded and facts.last_loaded == wanted and not misses_hotplug(facts)):
+    if not facts.kexec.reserved or (facts.kexec.loaded and _is_right(facts.last_loaded, wanted) and not misses_hotplug(facts)):
         return build
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))
+
+
+def _is_right(loaded: DumpSet | None, wanted: DumpSet) -> bool:
+    """Not when it is only there because the kernel refused to load it again."""
+    return loaded == wanted and not loaded.degraded
 
 
 def _check_dump_kernel(policy: Policy, facts: Facts) -> None:
@@ -99,25 +101,6 @@ def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
     )
 
 
-def misses_hotplug(facts: Facts) -> bool:
-    """Whether memory or CPUs came or went since kdumpd loaded the dump kernel in this boot, and the kernel did not tell it."""
-    loaded, now = facts.last_loaded, facts.hardware
-    if loaded is None or loaded.boot_id != facts.boot_id:
-        return False
-    memory = loaded.memory != now.memory and not now.kernel_follows_memory
-    cpus = loaded.cpus != now.cpus and not now.kernel_follows_cpus
-    return memory or cpus
-
-
-def loaded_by_kdump_tools(policy: Policy, facts: Facts) -> bool:
-    """Whether what is loaded is from kdump-tools, in this boot, and boots into kdumpd's capture."""
-    tools = facts.kdump_tools
-    if not facts.kexec.loaded or tools is None or tools.last_command is None:
-        return False
-    given = tokenize(tools.last_command.replace('"', " "))
-    return tools.loaded_in_this_boot and all(word in given for word in added_parameters(policy.dump_kernel, facts.platform))
-
-
 def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...]) -> Iterator[Step]:
     if not facts.kexec.reserved:
         return
@@ -134,11 +117,6 @@ def _check_stores(facts: Facts) -> None:
             raise HostError(elsewhere(store), hint=STORE_ON_ROOT)
 
 
-def elsewhere(store: Store) -> str:
-    """The fact about a store that the dump kernel would not reach."""
-    return f'the store "{store.path}" is on the file system that is mounted at {store.mount_point}'
-
-
 def _file_steps(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[WriteFile | RemoveFile]:
     for path, content in render_files(policy, wanted, facts).items():
         found = facts.files[path]
@@ -149,14 +127,6 @@ def _file_steps(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[WriteF
             yield RemoveFile(path=path, before=found.content, edited=edited)
         elif content is not None and found.content != content:
             yield WriteFile(path=path, content=content, before=found.content, edited=edited)
-
-
-def was_edited(path: str, facts: Facts) -> bool:
-    """Whether a file is there that neither kdumpd wrote nor a package brought."""
-    found = facts.files[path]
-    if found.content is None or found.pristine or path in RECORDS:
-        return False
-    return facts.rendered.get(path) != fingerprint(found.content)
 
 
 def _value_steps(policy: Policy, files: tuple[WriteFile | RemoveFile, ...], facts: Facts) -> Iterator[SetKernelValue]:

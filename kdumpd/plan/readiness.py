@@ -6,18 +6,16 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
-from kdumpd.crashkernel import Crashkernel
 from kdumpd.host import layout
 from kdumpd.host.facts import BootLoader, Facts, Store
 from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
-from kdumpd.plan.make import STORE_ON_ROOT, elsewhere, loaded_by_kdump_tools, misses_hotplug, was_edited
+from kdumpd.plan.ours import is_loaded_for, misses_hotplug, was_edited
 from kdumpd.plan.reservation import wanted_crashkernel
+from kdumpd.plan.stores import STORE_ON_ROOT, crash_needs, elsewhere
 from kdumpd.policy.model import Loader, Policy
-from kdumpd.units import MIB, approximate_size, format_size
+from kdumpd.units import approximate_size, format_size
 
-# The largest log buffer that distributions configure is 16 MiB (CONFIG_LOG_BUF_SHIFT up to 24 on big machines).
-STORE_NEEDS = 32 * MIB
 # The dump kernel needs this one; the others make a dump kernel.
 DUMP_TOOL = "makedumpfile"
 SEE_WHY = "see why: journalctl -k -b -g crashkernel"
@@ -32,6 +30,16 @@ class Subject(StrEnum):
     PROGRAMS = "programs"
 
 
+class Level(StrEnum):
+    """The verdict in a word, for programs."""
+
+    READY = "ready"
+    WITH_PROBLEMS = "with-problems"
+    DEGRADED = "degraded"
+    NOT_ARMED = "not-armed"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trouble:
     """One thing that stands between this machine and a saved log, and the way out. `serious`: kdumpd would save nothing."""
@@ -41,12 +49,29 @@ class Trouble:
     serious: bool = False
 
 
+Troubles = dict[str, tuple[Trouble, ...]]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """The verdict. `armed` None: this user may not see it."""
+    """The verdict. `armed` None: this kernel does not tell. `degraded`: by the last good dump kernel, not by the wanted one.
+
+    The first trouble is the one that keeps the machine from being armed, when it is not.
+    """
 
     armed: bool | None
     troubles: tuple[Trouble, ...]
+    degraded: bool = False
+
+    @property
+    def level(self) -> Level:
+        if self.armed is None:
+            return Level.UNKNOWN
+        if not self.armed:
+            return Level.NOT_ARMED
+        if self.degraded:
+            return Level.DEGRADED
+        return Level.WITH_PROBLEMS if self.troubles else Level.READY
 
     @property
     def first_trouble(self) -> Trouble:
@@ -55,24 +80,40 @@ class Readiness:
         return self.troubles[0] if self.troubles else unknown
 
     def to_json(self) -> dict[str, Any]:
-        return {"armed": self.armed, "problems": [asdict(trouble) for trouble in self.troubles]}
+        return {"state": self.level, "armed": self.armed, "problems": [asdict(trouble) for trouble in self.troubles]}
 
 
 def judge(policy: Policy, facts: Facts) -> Readiness:
     """Tells apart what the policy wants, what the command line says and what the kernel really reserved."""
     found = troubles_by_subject(policy, facts).values()
-    return Readiness(armed=facts.kexec.loaded, troubles=tuple(trouble for troubles in found for trouble in troubles))
+    troubles = tuple(trouble for troubles in found for trouble in troubles)
+    return Readiness(armed=facts.kexec.loaded, troubles=troubles, degraded=bool(_why_degraded(policy, facts)))
 
 
 def troubles_by_subject(policy: Policy, facts: Facts) -> Mapping[str, tuple[Trouble, ...]]:
     """Every subject, also those without a trouble."""
-    return {
-        Subject.RESERVATION: tuple(_reservation(wanted_crashkernel(policy, facts), facts)),
-        Subject.ARMED: tuple(_dump_kernel(policy, facts)),
+    reservation: Troubles = {Subject.RESERVATION: tuple(reservation_troubles(policy, facts))}
+    armed: Troubles = {Subject.ARMED: (*_degraded(policy, facts), *_dump_kernel(policy, facts))}
+    # With memory, only the dump kernel is missing; without, there is nowhere to load it.
+    first = armed | reservation if facts.kexec.reserved else reservation | armed
+    files: dict[str, tuple[Trouble, ...]] = {
         Subject.FILES: (*_drift(facts), *_settings(facts)),
         Subject.PROGRAMS: tuple(_programs(facts)),
-        **_stores(facts),
     }
+    return {**first, **files, **_stores(policy, facts)}
+
+
+def _why_degraded(policy: Policy, facts: Facts) -> str:
+    last = facts.last_loaded
+    ours = policy.loader is Loader.KDUMPD and is_loaded_for(policy, facts)
+    # A tool may have said it in several lines.
+    return " ".join(last.degraded.split()) if last and ours else ""
+
+
+def _degraded(policy: Policy, facts: Facts) -> Iterator[Trouble]:
+    if reason := _why_degraded(policy, facts):
+        fact = "the dump kernel that the policy asks for could not be loaded, the last good one is in its place"
+        yield Trouble(fact=f"{fact}: {reason}", way_out="mend that, then: kdumpd arm")
 
 
 def _settings(facts: Facts) -> Iterator[Trouble]:
@@ -86,12 +127,14 @@ def _programs(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact=f'the program "{tool}" is not installed', way_out=way_out, serious=tool == DUMP_TOOL)
 
 
-def _stores(facts: Facts) -> dict[str, tuple[Trouble, ...]]:
-    none_left = all(any(_store(store)) for store in facts.stores)
-    return {store.path: tuple(_store(store, serious=none_left)) for store in facts.stores}
+def _stores(policy: Policy, facts: Facts) -> Troubles:
+    none_left = all(any(_store(store, policy, facts)) for store in facts.stores)
+    return {store.path: tuple(_store(store, policy, facts, serious=none_left)) for store in facts.stores}
 
 
-def _reservation(wanted: Crashkernel, facts: Facts) -> Iterator[Trouble]:
+def reservation_troubles(policy: Policy, facts: Facts) -> Iterator[Trouble]:
+    """What the policy wants, what the command line says and what the kernel reserved, as far as they are not the same."""
+    wanted = wanted_crashkernel(policy, facts)
     parameters = wanted.parameters()
     reserved = facts.kexec.reserved
     if reserved is None:
@@ -134,17 +177,11 @@ def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact=fact, way_out="name another one in dump_kernel.kernel, or write running")
     elif facts.kexec.reserved and facts.kexec.loaded is False:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
-    if facts.kexec.loaded and not _is_ours(policy, facts):
+    if facts.kexec.loaded and not is_loaded_for(policy, facts):
         yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply", serious=True)
     elif facts.kexec.loaded and policy.loader is Loader.KDUMPD and _is_known_to_miss_hotplug(facts):
         fact = "memory or CPUs were added or removed since the dump kernel was loaded"
         yield Trouble(fact=fact, way_out="kdumpd arm")
-
-
-def _is_ours(policy: Policy, facts: Facts) -> bool:
-    if policy.loader is Loader.KDUMP_TOOLS:
-        return loaded_by_kdump_tools(policy, facts)
-    return facts.last_loaded is not None and facts.last_loaded.boot_id == facts.boot_id
 
 
 def _is_known_to_miss_hotplug(facts: Facts) -> bool:
@@ -179,10 +216,11 @@ def _boot_drift(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact=f"the running kernel was booted without {missing}", way_out="reboot")
 
 
-def _store(store: Store, *, serious: bool = False) -> Iterator[Trouble]:
+def _store(store: Store, policy: Policy, facts: Facts, *, serious: bool = False) -> Iterator[Trouble]:
     if store.mount_point != "/":
         yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT, serious=serious)
-    if store.free is not None and store.free < STORE_NEEDS:
-        free, need = approximate_size(store.free), format_size(STORE_NEEDS)
-        fact = f"{store.path} has only {free} free, a log may need {need}"
+    if store.free is not None and store.free < (needs := crash_needs(policy, facts)):
+        free, need = approximate_size(store.free), approximate_size(needs)
+        what = "a log and the memory" if policy.capture.vmcore else "a log"
+        fact = f"{store.path} has only {free} free, {what} may need {need}"
         yield Trouble(fact=fact, way_out="make room, or name another store", serious=serious)

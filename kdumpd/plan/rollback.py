@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from kdumpd.errors import ApplyError
 from kdumpd.host import layout
 from kdumpd.host.facts import Facts
-from kdumpd.plan.make import was_edited
+from kdumpd.plan.ours import was_edited
 from kdumpd.plan.steps import Plan, RemoveFile, RunTool, SetKernelValue, Step, WriteFile
 from kdumpd.transaction import FileBefore, Generation
 

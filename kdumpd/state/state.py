@@ -11,7 +11,7 @@ from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
 from kdumpd.crashes.selftest import TestResult, read_last_test
 from kdumpd.host.facts import Facts
 from kdumpd.parameters import values
-from kdumpd.plan.make import loaded_by_kdump_tools
+from kdumpd.plan.ours import loaded_by_kdump_tools
 from kdumpd.plan.readiness import Readiness, Trouble, judge
 from kdumpd.plan.reservation import wanted_crashkernel
 from kdumpd.policy.model import Loader, Policy

@@ -8,11 +8,13 @@ from kdumpd.apply.apply import apply_plan
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
 from kdumpd.host.facts import BootLoader, Facts
-from kdumpd.plan.make import make_plan
-from kdumpd.plan.readiness import Trouble, judge
+from kdumpd.plan.make import arming_steps, make_plan
+from kdumpd.plan.readiness import Level, Readiness, Trouble, judge
 from kdumpd.plan.reservation import wanted_crashkernel
-from kdumpd.policy.model import Policy
-from kdumpd.units import MIB
+from kdumpd.plan.steps import LoadDumpKernel
+from kdumpd.plan.stores import crash_needs
+from kdumpd.policy.model import CapturePolicy, Policy, VmcorePolicy
+from kdumpd.units import KIB, MIB
 from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine, armed, forget_hardware
 
 
@@ -62,7 +64,7 @@ def test_a_reservation_that_the_kernel_refused_is_told_from_one_that_was_never_a
 def test_a_smaller_reservation_is_named(machine: FakeMachine) -> None:
     machine.reserve(size=128 * MIB)
 
-    assert troubles(machine.facts())[0].fact == "the kernel reserved 128M, not the 192M that were asked for"
+    assert "the kernel reserved 128M, not the 192M that were asked for" in [trouble.fact for trouble in troubles(machine.facts())]
 
 
 def test_reserved_but_not_loaded_is_not_armed(machine: FakeMachine) -> None:
@@ -72,6 +74,58 @@ def test_reserved_but_not_loaded_is_not_armed(machine: FakeMachine) -> None:
 
     assert not readiness.armed
     assert readiness.troubles == (Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm"),)
+
+
+def test_the_first_trouble_of_a_machine_that_is_not_armed_is_the_reason(machine: FakeMachine) -> None:
+    machine.reserve(size=128 * MIB, parameter="crashkernel=128M")
+
+    assert judge(POLICY, machine.facts()).first_trouble.fact == "memory is reserved, but no dump kernel is loaded"
+
+
+def degraded(facts: Facts) -> Facts:
+    """As after a load that the kernel refused, and one of the last good dump kernel."""
+    assert facts.last_loaded
+    why = "`kexec -s` failed with exit code 255\n    kexec_file_load failed: Key was rejected by service"
+    return dataclasses.replace(facts, last_loaded=dataclasses.replace(facts.last_loaded, degraded=why))
+
+
+def test_the_last_good_dump_kernel_in_place_of_the_wanted_one_is_told_with_the_reason(machine: FakeMachine) -> None:
+    readiness = judge(POLICY, degraded(armed(machine)))
+
+    assert readiness.level is Level.DEGRADED
+    assert readiness.troubles == (
+        Trouble(
+            fact="the dump kernel that the policy asks for could not be loaded, the last good one is in its place:"
+            " `kexec -s` failed with exit code 255 kexec_file_load failed: Key was rejected by service",
+            way_out="mend that, then: kdumpd arm",
+        ),
+    )
+
+
+def test_the_next_arming_tries_the_wanted_dump_kernel_again(machine: FakeMachine) -> None:
+    facts = armed(machine)
+
+    assert arming_steps(POLICY, facts) == ()
+    assert [type(step) for step in arming_steps(POLICY, degraded(facts))] == [LoadDumpKernel]
+
+
+def test_what_failed_in_another_boot_is_no_news(machine: FakeMachine) -> None:
+    facts = dataclasses.replace(degraded(armed(machine)), boot_id="boot-2")
+
+    assert judge(POLICY, facts).level is Level.WITH_PROBLEMS
+
+
+@pytest.mark.parametrize(
+    ("armed", "troubles", "level"),
+    [
+        (True, (), Level.READY),
+        (True, (Trouble(fact="a", way_out="b"),), Level.WITH_PROBLEMS),
+        (False, (Trouble(fact="a", way_out="b"),), Level.NOT_ARMED),
+        (None, (Trouble(fact="a", way_out="b"),), Level.UNKNOWN),
+    ],
+)
+def test_the_verdict_in_a_word(armed: bool | None, troubles: tuple[Trouble, ...], level: Level) -> None:
+    assert Readiness(armed=armed, troubles=troubles).level is level
 
 
 def test_a_dump_kernel_of_somebody_else_is_named(machine: FakeMachine) -> None:
@@ -153,6 +207,40 @@ def test_a_full_store_is_named(machine: FakeMachine) -> None:
     full = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], free=3 * MIB),))
 
     assert [trouble.fact for trouble in troubles(full)] == ["/var/crash has only 3M free, a log may need 32M"]
+
+
+MEMINFO = "MemTotal: 8192 kB\nMemFree: 1024 kB\nBuffers: 512 kB\nCached: 2048 kB\nAnonPages: 4096 kB\nHugePages_Total: 0\n"
+
+
+@pytest.mark.parametrize(
+    ("vmcore", "need"),
+    [
+        (None, 32 * MIB),
+        (VmcorePolicy(level=0), 32 * MIB + 8192 * KIB),
+        (VmcorePolicy(level=1), 32 * MIB + 8192 * KIB),
+        (VmcorePolicy(level=16), 32 * MIB + 7168 * KIB),
+        (VmcorePolicy(level=31), 32 * MIB + 512 * KIB),
+    ],
+)
+def test_a_crash_needs_room_for_the_log_and_for_the_memory_that_the_policy_saves(
+    machine: FakeMachine, vmcore: VmcorePolicy | None, need: int
+) -> None:
+    machine.write("proc/meminfo", MEMINFO)
+
+    assert crash_needs(Policy(capture=CapturePolicy(vmcore=vmcore)), machine.facts()) == need
+
+
+def test_a_store_without_room_for_the_memory_is_named(machine: FakeMachine) -> None:
+    facts = armed(machine)
+    machine.write("proc/meminfo", "MemTotal: 4194304 kB\n")
+    small = dataclasses.replace(
+        facts, sizing=machine.facts().sizing, stores=(dataclasses.replace(facts.stores[0], free=2048 * MIB),)
+    )
+
+    policy = dataclasses.replace(POLICY, capture=CapturePolicy(vmcore=VmcorePolicy()))
+    assert [trouble.fact for trouble in troubles(small, policy)] == [
+        "/var/crash has only 2G free, a log and the memory may need 4G"
+    ]
 
 
 def test_new_sysfs_paths_are_read_as_the_old_ones(machine: FakeMachine) -> None:
