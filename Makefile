@@ -11,7 +11,7 @@ DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pyudev python3-yaml
-TEST_MODULES := python3-hypothesis python3-jsonschema python3-pytest python3-pytest-mock
+TEST_MODULES := python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock
 CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3
 TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) grub-common systemd

@@ -17,7 +17,7 @@ from .keep import remove_old_crashes
 from .machine import end_machine
 from .memory import MemoryMeter
 from .pstore import copy_pstore
-from .settings import MARKER, FinalAction, Settings, VmcoreSettings
+from .settings import MARKER, FinalAction, Settings, VmcoreSettings, is_dump_kernel
 from .status import FILE as STATUS_FILE
 from .status import Status, Step
 from .vmcore import save_vmcore
@@ -40,11 +40,6 @@ def main() -> int:
         return 1
     Capture(root, end_machine).run()
     return 1
-
-
-def is_dump_kernel(root: Path) -> bool:
-    """Whether kdumpd has put its marker on this kernel's command line."""
-    return MARKER in (root / "proc/cmdline").read_text().split()
 
 
 class Capture:

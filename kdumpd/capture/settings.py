@@ -4,6 +4,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 VERSION = 1
@@ -69,3 +70,8 @@ class Settings:
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not a capture.json of version {VERSION}: {problem!r}") from problem
+
+
+def is_dump_kernel(root: Path) -> bool:
+    """Whether kdumpd has put its marker on this kernel's command line."""
+    return MARKER in (root / "proc/cmdline").read_text().split()

@@ -32,11 +32,15 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     status = _command(commands, "status", "is this machine armed, and if not, what to do", """\
-        Tells in one screen whether a crash right now would be saved: what the policy wants, what the kernel's command
-        line says, what memory the kernel really reserved, what is loaded into it, where the log would go, and the last
-        crash. Needs no privilege; what only root can see is marked. Exits with 0 when armed, with 3 when not.""")  # fmt: skip
+        Tells in one screen whether a crash right now would be saved, and if not, why: what memory the kernel reserved, what
+        is loaded into it, where the log would go and whether there is room, and the last crash. Needs no privilege and no
+        daemon; what only root can see is marked. Exits with 0 when armed, with 3 when not. For a monitoring system that
+        takes 2 for critical (NRPE, Icinga): sh -c "kdumpd status --check || exit 2".""")  # fmt: skip
     _add_policy(status)
-    _add_json(status)
+    told = status.add_mutually_exclusive_group()
+    _add_json(told)
+    told.add_argument("--check", action="store_true", help="print one line, as a monitoring plugin does")
+    told.add_argument("--prometheus", action="store_true", help="print metrics, as /run/kdumpd/kdumpd.prom has them")
 
     machine_check = _command(commands, "check", "everything that must hold for a dump to work, a line each", """\
         Tells of each thing that a dump needs whether it is ok, and if not, the way out: the options of both kernels, the
@@ -161,5 +165,5 @@ def _add_changes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
+def _add_json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")

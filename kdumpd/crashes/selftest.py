@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kdumpd.capture.durable import remove_file, write_file
-from kdumpd.capture.main import is_dump_kernel
+from kdumpd.capture.settings import is_dump_kernel
 from kdumpd.capture.status import FILE as STATUS_FILE
 from kdumpd.capture.status import Status
 from kdumpd.crashes.archive import Crash, list_crashes

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from kdumpd.capture import main as capture_main
-from kdumpd.capture.main import Capture, is_dump_kernel, new_crash_folder
-from kdumpd.capture.settings import FinalAction, Settings, VmcoreSettings
+from kdumpd.capture.main import Capture, new_crash_folder
+from kdumpd.capture.settings import FinalAction, Settings, VmcoreSettings, is_dump_kernel
 from kdumpd.capture.status import Memory, Status, Step
 from tests.unit.fakes import FakeMachine, Stubs
 

@@ -42,7 +42,7 @@ def test_a_policy_is_planned_applied_booted_and_rolled_back(guest: Guest) -> Non
     guest.reboot()
     assert guest.read("/sys/kernel/kexec_crash_size").strip() == str(192 << 20)
     status = guest.run("kdumpd status")
-    assert status.stdout.startswith("ARMED, but with problems (below)")
+    assert status.stdout.startswith("ARMED, BUT ")
     assert "problem: the policy in /etc/kdumpd.yaml was rolled back, the policy before it is in force\n" in status.stdout
 
 
