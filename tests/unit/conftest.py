@@ -2,13 +2,15 @@
 """Fixtures for tests without a virtual machine."""
 
 import os
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kdumpd.capture import console
-from tests.unit.fakes import FakeMachine, Stubs
+from kdumpd.daemon import journal
+from tests.unit.fakes import FakeMachine, Journald, Stubs
 
 
 @pytest.fixture
@@ -39,3 +41,17 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     kmsg.touch()
     monkeypatch.setattr(console, "KMSG", str(kmsg))
     return kmsg.read_text
+
+
+@pytest.fixture(autouse=True)
+def no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal of this machine must not hear of crashes that never were."""
+    monkeypatch.setattr(journal, "SOCKET", str(tmp_path / "journal"))
+
+
+@pytest.fixture
+def journald(no_journal: None) -> Iterator[Journald]:
+    """Without it there is no journal, and events go to standard error."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(journal.SOCKET)
+        yield Journald(listener)

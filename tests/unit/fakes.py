@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fake machines: a root directory with the files that kdumpd looks at, and stub programs that record their calls."""
 
+import contextlib
 import json
+import socket
 import struct
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from kdumpd.policy.model import Policy
 
 # A policy that says the size, so that a test need not know what `auto` comes to.
 POLICY = Policy(crashkernel=parse_crashkernel("192M"))
+CATALOG = Path(__file__).parents[2] / "units/kdumpd.catalog"
 RELEASE = "6.1.0-56-cloud-amd64"
 COMMAND_LINE = f"BOOT_IMAGE=/boot/vmlinuz-{RELEASE} root=UUID=1 ro console=ttyS0,115200 quiet"
 GRUB_CFG = f"""\
@@ -58,6 +61,34 @@ class Stubs:
     def calls(self) -> list[str]:
         log = self._folder / "calls"
         return log.read_text().splitlines() if log.exists() else []
+
+
+class Journald:
+    """What kdumpd sends to the journal's socket."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        listener.setblocking(False)
+
+    def entries(self) -> list[dict[str, str]]:
+        """All that came since the last time."""
+        found = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                found.append(_unpack(self._listener.recv(1 << 20)))
+        return found
+
+
+def _unpack(datagram: bytes) -> dict[str, str]:
+    """The long form of journald's native protocol: name, newline, 64 bits of length, value, newline."""
+    fields = {}
+    while datagram:
+        name, _, rest = datagram.partition(b"\n")
+        end = 8 + int.from_bytes(rest[:8], "little")
+        fields[name.decode()] = rest[8:end].decode()
+        assert rest[end : end + 1] == b"\n"
+        datagram = rest[end + 1 :]
+    return fields
 
 
 class FakeMachine:
