@@ -8,14 +8,16 @@ from kdumpd.apply.apply import apply_plan, load_last_good, recover
 from kdumpd.apply.look import InForce, look, policy_in_force
 from kdumpd.capture.durable import write_file
 from kdumpd.crashes.archive import capture_stores, list_crashes
-from kdumpd.daemon.journal import Priority, log
+from kdumpd.daemon.journal import Event, Priority, event, log
+from kdumpd.daemon.publish import publish
 from kdumpd.daemon.selftest import report_test
 from kdumpd.errors import KdumpdError
 from kdumpd.files import lock, read_text
 from kdumpd.host import layout
 from kdumpd.plan.make import make_plan
-from kdumpd.plan.readiness import Readiness, judge
+from kdumpd.plan.readiness import Readiness
 from kdumpd.policy.model import Policy
+from kdumpd.state.state import state_under
 
 
 def keep_armed(root: Path, policy_file: Path) -> str:
@@ -37,15 +39,16 @@ def keep_armed(root: Path, policy_file: Path) -> str:
         report_test(root)
     except OSError as error:
         log(Priority.ERROR, f"crashes will be reported again, {error.filename}: {error.strerror}")
-    policy = in_force.policy or Policy()
-    return _state(judge(policy, look(policy, root)), problem)
+    state = state_under(policy_in_force(policy_file, root), root, policy_file)
+    publish(state, root)
+    return _summary(state.readiness, problem)
 
 
 def _told(in_force: InForce, policy_file: Path) -> KdumpdError | None:
     if in_force.rolled_back:
         log(Priority.WARNING, f"the policy in {policy_file} was rolled back: what was applied before it stays in force")
     if in_force.problem:
-        log(Priority.ERROR, str(in_force.problem))
+        event(Event.POLICY_REFUSED, str(in_force.problem), policy=str(policy_file))
     return in_force.problem
 
 
@@ -74,7 +77,7 @@ def _arm_last_good(root: Path, policy: Policy) -> None:
     load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
 
 
-def _state(readiness: Readiness, problem: KdumpdError | None) -> str:
+def _summary(readiness: Readiness, problem: KdumpdError | None) -> str:
     if problem is not None:
         state = "armed with the last good dump kernel" if readiness.armed else "not armed"
         return f"{state}; {str(problem).splitlines()[0]}"
@@ -88,7 +91,8 @@ def report_crashes(root: Path) -> None:
     reported = _reported(root)
     new = [crash for crash in list_crashes(root, capture_stores(root)) if str(crash.folder) not in reported]
     for crash in new:
-        log(Priority.CRITICAL, f"this machine crashed at {crash.time}: {crash.verdict}")
+        told = f"this machine crashed at {crash.time}: {crash.verdict}"
+        event(Event.CRASH_FOUND, told, time=crash.time, headline=crash.verdict, folder=str(crash.folder))
         log(Priority.NOTICE, f"the log is safe: {crash.log}" if crash.log else f"what is left: {crash.folder}")
     if new:
         names = sorted({*reported, *(str(crash.folder) for crash in new)})

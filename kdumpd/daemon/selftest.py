@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from kdumpd.crashes.selftest import TestResult, conclude_test
-from kdumpd.daemon.journal import Priority, log
+from kdumpd.daemon.journal import Event, event
 
 
 def report_test(root: Path) -> TestResult | None:
@@ -14,7 +14,8 @@ def report_test(root: Path) -> TestResult | None:
         OSError: the result could not be put on record; the next call tries again.
     """
     result = conclude_test(root)
-    if result:
-        way_out = "" if result.passed else f"; way out: {result.way_out}"
-        log(Priority.NOTICE if result.passed else Priority.ERROR, f"kdumpd test {result.verdict}{way_out}")
+    if result and result.passed:
+        event(Event.TEST_PASSED, f"kdumpd test {result.verdict}", folder=str(result.folder))
+    elif result:
+        event(Event.TEST_FAILED, f"kdumpd test {result.verdict}; way out: {result.way_out}", reason=result.reason)
     return result

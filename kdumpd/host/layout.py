@@ -23,6 +23,12 @@ LAST_TEST = STATE / "last-test.json"
 REPORTED = STATE / "reported-crashes.json"
 CAPTURE_SETTINGS = STATE / "capture.json"
 
+# What the journal was told last; gone with the boot.
+TOLD = Path("run/kdumpd/told")
+METRICS = Path("run/kdumpd/kdumpd.prom")
+# Where Debian's prometheus-node-exporter looks, unless it is told otherwise (the package brings the folder).
+NODE_EXPORTER_METRICS = Path("var/lib/prometheus/node-exporter/kdumpd.prom")
+
 GRUB_DROP_IN = Path("etc/default/grub.d/kdumpd.cfg")
 GRUB_CFG = Path("boot/grub/grub.cfg")
 KDUMP_TOOLS = Path("etc/default/kdump-tools")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -11,9 +12,12 @@ from pathlib import Path
 import pytest
 
 from kdumpd.daemon.job import keep_armed
+from kdumpd.daemon.journal import Event
 from kdumpd.daemon.notify import notify
+from kdumpd.daemon.publish import publish
 from kdumpd.files import lock
-from tests.unit.fakes import FakeMachine, Stubs
+from kdumpd.state.state import read_state
+from tests.unit.fakes import CATALOG, FakeMachine, Journald, Stubs
 
 LOG = "[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n"
 
@@ -87,6 +91,95 @@ def test_a_crash_is_reported_once(machine: FakeMachine, policy_file: Path, capfd
     keep_armed(machine.root, policy_file)
     assert "crashed" not in capfd.readouterr().err
     assert json.loads(machine.read("var/lib/kdumpd/reported-crashes.json")) == [str(folder)]
+
+
+def explained(entry: dict[str, str]) -> str:
+    """The catalogue's text for an entry; it must not speak of a field that the entry has not."""
+    text = CATALOG.read_text().partition(f"-- {entry['MESSAGE_ID']}\n")[2].partition("\n-- ")[0]
+    return re.sub("@([A-Z_]+)@", lambda name: entry[name[1]], text)
+
+
+def test_a_crash_is_an_event_that_the_catalogue_explains(machine: FakeMachine, policy_file: Path, journald: Journald) -> None:
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+    keep_armed(machine.root, policy_file)
+
+    (found,) = (entry for entry in journald.entries() if entry["MESSAGE_ID"] == Event.CRASH_FOUND)
+    assert found["MESSAGE"] == "this machine crashed at 2026-11-22T03:04:05Z: Kernel panic - not syncing: sysrq triggered crash"
+    assert found["KDUMPD_TIME"] == "2026-11-22T03:04:05Z"
+    assert found["KDUMPD_HEADLINE"] == "Kernel panic - not syncing: sysrq triggered crash"
+    assert f"What was saved is in {machine.root}/var/crash/2026-11-22T03-04-05Z.\n" in explained(found)
+
+
+def test_the_journal_is_told_once_that_the_machine_is_not_armed_and_once_that_it_is(
+    machine: FakeMachine, policy_file: Path, journald: Journald
+) -> None:
+    keep_armed(machine.root, policy_file)
+    keep_armed(machine.root, policy_file)
+    (not_armed,) = journald.entries()
+    assert not_armed["MESSAGE_ID"] == Event.NOT_ARMED
+    assert not_armed["MESSAGE"].startswith("NOT ARMED, a crash now would leave nothing: the command line has no crashkernel=")
+    assert "  the command line has no crashkernel=\n" in explained(not_armed)
+    assert "  reboot: the boot loader has it already\n" in explained(not_armed)
+
+    machine.reserve()
+    keep_armed(machine.root, policy_file)
+    keep_armed(machine.root, policy_file)
+    (armed,) = journald.entries()
+    assert (armed["MESSAGE_ID"], armed["KDUMPD_STATE"]) == (Event.ARMED, "ready")
+    assert "saves its log to /var/crash.\n" in explained(armed)
+
+
+def test_the_journal_is_told_that_the_last_good_dump_kernel_stands_in(
+    machine: FakeMachine, policy_file: Path, journald: Journald
+) -> None:
+    machine.reserve()
+    keep_armed(machine.root, policy_file)
+    journald.entries()
+    last = json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))
+    machine.write("var/lib/kdumpd/last-loaded.json", json.dumps({**last, "degraded": "Key was rejected by service"}))
+    state = read_state(machine.root, policy_file)
+    publish(state, machine.root)
+
+    (degraded,) = journald.entries()
+    assert (degraded["MESSAGE_ID"], degraded["PRIORITY"]) == (Event.DEGRADED, "4")
+    assert "in its place: Key was rejected by service\n" in explained(degraded)
+
+
+def test_a_policy_that_is_refused_is_an_event_with_all_its_errors(
+    machine: FakeMachine, policy_file: Path, journald: Journald
+) -> None:
+    policy_file.write_text("crashkernel: 1\nloader: nobody\n")
+    keep_armed(machine.root, policy_file)
+
+    (refused,) = (entry for entry in journald.entries() if entry["MESSAGE_ID"] == Event.POLICY_REFUSED)
+    assert refused["MESSAGE"].startswith(f'{policy_file}:1:14: crashkernel: "1" has no unit\n')
+    assert f'\n{policy_file}:2:9: loader: "nobody" is not one of kdumpd, kdump-tools\n' in refused["MESSAGE"]
+    assert f"{policy_file} is not a policy that kdumpd understands" in explained(refused)
+
+
+def test_every_job_leaves_metrics_for_prometheus(machine: FakeMachine, policy_file: Path) -> None:
+    exporter = machine.root / "var/lib/prometheus/node-exporter"
+    keep_armed(machine.root, policy_file)
+    assert "\nkdumpd_armed 0\n" in machine.read("run/kdumpd/kdumpd.prom")
+    assert not exporter.exists()
+
+    exporter.mkdir(parents=True)
+    machine.reserve()
+    keep_armed(machine.root, policy_file)
+    assert "\nkdumpd_armed 1\n" in machine.read("run/kdumpd/kdumpd.prom")
+    assert machine.read("var/lib/prometheus/node-exporter/kdumpd.prom") == machine.read("run/kdumpd/kdumpd.prom")
+    assert (exporter / "kdumpd.prom").stat().st_mode & 0o777 == 0o644
+    assert [path.name for path in exporter.iterdir()] == ["kdumpd.prom"]
+
+
+def test_metrics_that_can_not_be_written_do_not_keep_the_machine_from_being_armed(
+    machine: FakeMachine, policy_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    (machine.root / "run/kdumpd/kdumpd.prom").mkdir(parents=True)
+
+    assert keep_armed(machine.root, policy_file) == "armed"
+    assert "<4>cannot tell monitoring of this machine's state, " in capfd.readouterr().err
 
 
 def test_a_crash_that_can_not_be_put_on_record_does_not_keep_the_machine_from_being_armed(

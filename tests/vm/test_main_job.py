@@ -4,6 +4,7 @@
 import json
 import re
 
+from kdumpd.daemon.journal import Event
 from tests.vm.guest import Guest
 
 MARKER = "kdumpd-test-marker 7d1f"
@@ -33,6 +34,8 @@ def test_a_machine_that_matches_its_policy_has_an_empty_plan_and_is_ready(guest:
     assert (plan.returncode, plan.stdout) == (0, "nothing to change: this machine is as the policy says\n")
     assert status.returncode == 0
     assert status.stdout.startswith("ARMED: a crash now would be saved to /var/crash, then this machine would power off\n")
+    assert guest.run("kdumpd status --check").stdout.startswith("KDUMP OK - ARMED: ")
+    assert "\nkdumpd_armed 1\n" in guest.read("/run/kdumpd/kdumpd.prom")
 
 
 def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
@@ -65,6 +68,9 @@ def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
     journal = guest.run("journalctl --boot --unit kdumpd --output cat").stdout
     assert verdict in journal
     assert f"the log is safe: {folder}/dmesg.txt" in journal
+    explained = guest.run(f"journalctl --boot --catalog MESSAGE_ID={Event.CRASH_FOUND}").stdout
+    assert "This machine has crashed" in explained
+    assert f"What was saved is in {folder}." in explained
 
     nobody = guest.run("setpriv --reuid=65534 --regid=65534 --clear-groups kdumpd status", check=False)
     assert "(only root may look inside)" in nobody.stdout
