@@ -6,8 +6,9 @@ import shlex
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from kdumpd.errors import ToolError
 
@@ -25,7 +26,7 @@ class Result:
     stderr: str
 
 
-def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float) -> Result:
+def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float, environment: Mapping[str, str] = MappingProxyType({})) -> Result:
     """Runs one program to its end, in a session of its own, with a small environment and no standard input.
 
     Raises:
@@ -41,7 +42,7 @@ def run(argv: Sequence[str | os.PathLike[str]], *, timeout: float) -> Result:
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={"PATH": _search_path(), "LC_ALL": "C.UTF-8"},
+            env={"PATH": _search_path(), "LC_ALL": "C.UTF-8", **environment},
             start_new_session=True,
         )
     except OSError as problem:
