@@ -11,9 +11,10 @@ from kdumpd.apply.read_back import check_syntax
 from kdumpd.errors import ApplyError, NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
-from kdumpd.host.read import read_dump_sets, read_kexec
+from kdumpd.host.images import read_images
+from kdumpd.host.read import has_modules, read_dump_sets, read_kexec
 from kdumpd.image import load
-from kdumpd.image.initramfs_tools import build_initrd, remove_old_images
+from kdumpd.image.build import build_image, remove_old_images
 from kdumpd.plan.ours import misses_hotplug
 from kdumpd.plan.steps import (
     BuildImage,
@@ -144,8 +145,8 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
                 run(["modprobe", name], timeout=MODPROBE_TIMEOUT)
             case LoadByKdumpTools():
                 _load_by_kdump_tools(root)
-            case BuildImage(release=release, initrd=initrd):
-                build_initrd(root, release, initrd)
+            case BuildImage():
+                _build(root, step, facts, report)
             case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
                 wanted = DumpSet(
                     kernel=kernel,
@@ -157,7 +158,25 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
                     cpus=facts.hardware.cpus,
                 )
                 load.load(root, wanted)
-                remove_old_images(root, frozenset(good.initrd for good in read_dump_sets(root)))
+                remove_old_images(root, _images_to_keep(root, facts))
+
+
+def _images_to_keep(root: Path, facts: Facts) -> frozenset[str]:
+    """What is loaded, what was before it, and the newest of every other kernel that is installed: it may be the next to run."""
+    loaded = {Path(good.kernel).parent.name for good in read_dump_sets(root)}
+    others = {about.release: name for name, about in read_images(root).items() if about.release != facts.dump_release}
+    installed = {name for release, name in others.items() if has_modules(root, release)}
+    return frozenset(loaded | installed)
+
+
+def _build(root: Path, step: BuildImage, facts: Facts, report: Report) -> None:
+    try:
+        build_image(root, step, facts)
+    except ToolError as problem:
+        report(f"the dump image was not built: {str(problem).splitlines()[0]}")
+        if facts.kexec.reserved and facts.last_loaded:
+            load_last_good(facts, root, report)
+        raise
 
 
 def load_last_good(facts: Facts, root: Path, report: Report) -> None:

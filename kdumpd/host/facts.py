@@ -11,6 +11,7 @@ from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
 from kdumpd.host.platform import Platform
 from kdumpd.host.security import Security
+from kdumpd.host.storage import Storage
 from kdumpd.transaction import Generation
 
 
@@ -21,6 +22,13 @@ class BootLoader(StrEnum):
     GRUBBY = "grubby"
     SYSTEMD_BOOT = "systemd-boot"
     NONE = "none"
+
+
+class Generator(StrEnum):
+    """Who makes the dump initrd."""
+
+    INITRAMFS_TOOLS = "initramfs-tools"
+    DRACUT = "dracut"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +156,8 @@ class Facts:
     """One look at the machine.
 
     `kernel_image` is the kernel for the dump: the policy's, or the one that runs; None when it is not there. `dump_release`
-    is its release, None when it does not tell, and `has_modules` whether its modules are installed.
+    is its release, None when it does not tell, and `has_modules` whether its modules are installed. `storage` is the way to
+    the root file system, `images` the names of the dump images that are there.
     """
 
     release: str
@@ -166,6 +175,8 @@ class Facts:
     kernel_image: str | None
     dump_release: str | None
     has_modules: bool
+    storage: Storage | None
+    generator: Generator | None
     image_digest: str | None
     images: tuple[str, ...]
     last_loaded: DumpSet | None

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Looks at a machine through its root directory. Needs no privilege; what is hidden comes out as None."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from kdumpd import __version__
 from kdumpd.errors import HostError
 from kdumpd.files import exists, free_bytes, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
-from kdumpd.host.facts import DumpSet, Facts, Kexec, ManagedFile, Store
+from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, Store
 from kdumpd.host.hotplug import read_hardware
+from kdumpd.host.image_inputs import PROGRAMS, find_generator, image_digest
+from kdumpd.host.images import read_images
 from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_tools
 from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
@@ -21,10 +21,12 @@ from kdumpd.host.platform import read_platform
 from kdumpd.host.pstore import read_pstore
 from kdumpd.host.security import read_security
 from kdumpd.host.sizing import read_sizing
+from kdumpd.host.storage import read_storage
 from kdumpd.run import find_program
 from kdumpd.transaction import read_previous
 
-NEEDED_TOOLS = ("kexec", "makedumpfile", "mkinitramfs")
+NEEDED_TOOLS = ("kexec", "makedumpfile")
+NEEDED_GENERATOR = " or ".join(PROGRAMS.values())
 
 
 def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump_kernel: str | None, asks_ramoops: bool) -> Facts:
@@ -42,6 +44,14 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
     dump_release = release if dump_kernel is None else (image.release if image else None)
     memory_map = read_memory_map(root)
     stores = tuple(stores)
+    storage = read_storage(root, release)
+    generator = find_generator()
+    pstore = read_pstore(root, release, asks_ramoops=asks_ramoops)
+    digest = None
+    if dump_release and kernel and image and generator:
+        digest = image_digest(
+            root, release=dump_release, kernel=kernel, generator=generator, storage=storage, has_efi=pstore.has_efi
+        )
     return Facts(
         release=release,
         boot_id=read_boot_id(root),
@@ -53,13 +63,15 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
         sizing=read_sizing(root, kernel=image, memory_map=memory_map, stores=stores),
         memory_map=memory_map,
         hardware=read_hardware(root),
-        pstore=read_pstore(root, release, asks_ramoops=asks_ramoops),
+        pstore=pstore,
         kdump_tools=read_kdump_tools(root),
         kernel_image=kernel if dump_kernel is None or image else None,
         dump_release=dump_release,
-        has_modules=bool(dump_release) and exists(root / "lib/modules" / str(dump_release) / "modules.dep"),
-        image_digest=_image_digest(root, dump_release) if dump_release else None,
-        images=tuple(sorted(path.name for path in (root / layout.IMAGES).glob("initrd-*.img"))),
+        has_modules=bool(dump_release) and has_modules(root, str(dump_release)),
+        storage=storage,
+        generator=generator,
+        image_digest=digest,
+        images=tuple(read_images(root)),
         last_loaded=next(iter(read_dump_sets(root)), None),
         stores=tuple(_store(root, store) for store in stores),
         values=_values(root, values),
@@ -67,7 +79,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
         rendered=_rendered(root),
         templates=_templates(root),
         previous=read_previous(root),
-        missing_tools=tuple(tool for tool in NEEDED_TOOLS if find_program(tool) is None),
+        missing_tools=_missing_tools(generator),
     )
 
 
@@ -83,21 +95,14 @@ def _first_text(root: Path, *names: str) -> str | None:
     return next((text for name in names if (text := read_text(root / name)) is not None), None)
 
 
-def _image_digest(root: Path, release: str) -> str | None:
-    """A hash of what the dump initrd is made from; None when some of it may not be read."""
-    # A security update may keep the release and replace every module: the build is in the version, as `uname -v` shows it.
-    build = read_text(root / "proc/sys/kernel/version")
-    digest = hashlib.sha256(f"{__version__}\0{release}\0{build}\0".encode())
-    conf = root / "etc/initramfs-tools"
-    inputs = [root / "lib/modules" / release / "modules.dep", *sorted(path for path in conf.rglob("*") if path.is_file())]
-    for path in inputs:
-        try:
-            digest.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes() + b"\0")
-        except FileNotFoundError:
-            continue
-        except PermissionError:
-            return None
-    return digest.hexdigest()[:12]
+def _missing_tools(generator: Generator | None) -> tuple[str, ...]:
+    missing = tuple(tool for tool in NEEDED_TOOLS if find_program(tool) is None)
+    return missing if generator else (*missing, NEEDED_GENERATOR)
+
+
+def has_modules(root: Path, release: str) -> bool:
+    """Whether the modules of this kernel are installed."""
+    return exists(root / "lib/modules" / release / "modules.dep")
 
 
 def read_boot_id(root: Path) -> str:

@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The dump initrd by Debian's generator, which knows best what it takes to mount this machine's root."""
 
-import json
+import shutil
 from pathlib import Path
 
-from kdumpd.capture.durable import rename, sync, temporary_name, write_file
-from kdumpd.errors import ToolError
 from kdumpd.files import copy_tree
 from kdumpd.host import layout
+from kdumpd.host.storage import Storage
+from kdumpd.image.settings import hook_settings
 from kdumpd.run import run
 
 # 100 s on an emulated CPU; a slow disk and a large module tree get their time, a hang does not get all day.
 BUILD_TIMEOUT = 900.0
-LIST_TIMEOUT = 120.0
 # conf.d is read after initramfs.conf, in name order.
 SETTINGS_FILE = "conf.d/zz-kdumpd"
 SETTINGS = """\
@@ -20,48 +19,24 @@ SETTINGS = """\
 MODULES=dep
 RESUME=none
 """
+HOOK_SETTINGS_FILE = "kdumpd"
 
 
-def build_initrd(root: Path, release: str, initrd: str) -> None:
-    """Builds the initrd for a kernel beside the old ones; it appears under its name whole or not at all.
+def make_initrd(root: Path, *, release: str, output: Path, work: Path, storage: Storage | None, has_efi: bool) -> None:
+    """Makes an initrd for a kernel by the administrator's configuration, ours on top; scratch files are in `work`.
 
     Raises:
-        ToolError: mkinitramfs failed, or made nothing. Every older image is still there.
+        ToolError: mkinitramfs failed.
         OSError: no space.
     """
-    target = root / initrd.lstrip("/")
-    target.parent.mkdir(parents=True, exist_ok=True)
     conf = root / layout.INITRAMFS_CONF
     copy_tree(root / "etc/initramfs-tools", conf)
-    settings = conf / SETTINGS_FILE
-    settings.parent.mkdir(exist_ok=True)
-    settings.write_text(SETTINGS)
-    unfinished = temporary_name(target)
-    try:
-        run(["mkinitramfs", "-d", conf, "-o", unfinished, release], timeout=BUILD_TIMEOUT)
-        if not unfinished.is_file() or unfinished.stat().st_size == 0:
-            raise ToolError(
-                f"mkinitramfs ended well but {unfinished} is empty", hint=f"try it: mkinitramfs -v -o /tmp/initrd {release}"
-            )
-        _record_size(unfinished, target)
-        # It may hold keys that unlock the root.
-        unfinished.chmod(0o600)
-        sync(unfinished)
-        rename(unfinished, target)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _record_size(image: Path, target: Path) -> None:
-    """Keeps the size that the initrd has in memory beside it: a dump kernel has to hold it."""
-    listed = run(["lsinitramfs", "-l", image], timeout=LIST_TIMEOUT).stdout
-    unpacked = sum(int(line.split()[4]) for line in listed.splitlines() if line.startswith("-"))
-    write_file(target.with_suffix(".json"), (json.dumps({"unpacked": unpacked}) + "\n").encode(), 0o644)
-
-
-def remove_old_images(root: Path, keep: frozenset[str]) -> None:
-    """Removes every dump initrd but those in `keep` (absolute paths)."""
-    for image in (root / layout.IMAGES).glob("initrd-*.img"):
-        if f"/{image.relative_to(root)}" not in keep:
-            image.unlink(missing_ok=True)
-            image.with_suffix(".json").unlink(missing_ok=True)
+    # mkinitramfs runs the hooks of this folder after those of all packages (so it is in 0.142, Debian 12), and for our
+    # image only: the system's own is made from /etc.
+    for hook in sorted((root / layout.INITRAMFS_HOOKS / "hooks").iterdir()):
+        (conf / "hooks").mkdir(exist_ok=True)
+        shutil.copy(hook, conf / "hooks")
+    for name, content in ((SETTINGS_FILE, SETTINGS), (HOOK_SETTINGS_FILE, hook_settings(storage, has_efi=has_efi))):
+        (conf / name).parent.mkdir(exist_ok=True)
+        (conf / name).write_text(content)
+    run(["mkinitramfs", "-d", conf, "-o", output, release], timeout=BUILD_TIMEOUT, environment={"TMPDIR": str(work)})

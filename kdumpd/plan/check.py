@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 
+from kdumpd.errors import HostError
 from kdumpd.host import layout
 from kdumpd.host.check_facts import CheckFacts
 from kdumpd.host.dump_tools import KDUMP_TOOLS
@@ -12,7 +13,7 @@ from kdumpd.plan.check_loading import loading_findings
 from kdumpd.plan.findings import Finding, Verdict, fail, ok, warn
 from kdumpd.plan.kernel_options import Role, needs, option_findings
 from kdumpd.plan.kernel_values import kernel_values, unknown_faults
-from kdumpd.plan.make import wanted_dump_set
+from kdumpd.plan.make import image_folder, wanted_dump_set
 from kdumpd.plan.makedumpfile_support import unsupported
 from kdumpd.plan.readiness import Subject, troubles_by_subject
 from kdumpd.policy.model import Compression, Loader, Policy
@@ -77,15 +78,19 @@ def _image(policy: Policy, facts: Facts) -> Iterator[Finding]:
     if policy.loader is Loader.KDUMP_TOOLS or facts.dump_release is None or facts.kernel_image is None:
         return
     subject = "dump image"
-    wanted = wanted_dump_set(policy, facts)
-    if wanted is None:
+    try:
+        wanted, folder = wanted_dump_set(policy, facts), image_folder(facts)
+    except HostError as problem:
+        yield fail("dump kernel's command line", problem.args[0], problem.hint or "")
+        return
+    if wanted is None or folder is None:
         yield warn(subject, "this user can't see whether it is up to date", AS_ROOT)
-    elif wanted.initrd.rpartition("/")[2] not in facts.images:
+    elif folder.name not in facts.images:
         yield warn(subject, f"there is none for {facts.dump_release} as it is installed now", "kdumpd apply")
     elif facts.kexec.loaded and facts.last_loaded != wanted:
         yield warn(subject, "what is loaded is older than what would be loaded now", "kdumpd arm")
     else:
-        yield ok(subject, wanted.initrd)
+        yield ok(subject, layout.absolute(folder))
 
 
 def _store(policy: Policy, facts: Facts, store: Store, more: CheckFacts) -> Iterator[Finding]:

@@ -2,10 +2,12 @@
 """Decides what would have to change."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from kdumpd.errors import HostError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
+from kdumpd.host.images import INITRD, KERNEL
 from kdumpd.plan.boot import boot_loader_steps, boot_notes
 from kdumpd.plan.command_line import dump_command_line
 from kdumpd.plan.kernel_values import EARLY_PSTORE, kernel_values, unknown_faults
@@ -55,11 +57,11 @@ def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFi
     """What it takes to get the dump kernel loaded: nothing while no memory is reserved, or when it is loaded already."""
     if policy.loader is Loader.KDUMP_TOOLS:
         return tuple(_kdump_tools_steps(policy, facts, files))
-    wanted = wanted_dump_set(policy, facts)
-    if wanted is None or facts.dump_release is None:
+    wanted, folder = wanted_dump_set(policy, facts), image_folder(facts)
+    if wanted is None or folder is None or facts.dump_release is None or facts.kernel_image is None:
         return ()
-    name = wanted.initrd.rpartition("/")[2]
-    build = () if name in facts.images else (BuildImage(release=facts.dump_release, initrd=wanted.initrd),)
+    is_built = folder.name in facts.images
+    build = () if is_built else (BuildImage(release=facts.dump_release, kernel=facts.kernel_image, folder=layout.absolute(folder)),)
     if not facts.kexec.reserved or (facts.kexec.loaded and _is_right(facts.last_loaded, wanted) and not misses_hotplug(facts)):
         return build
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))
@@ -83,17 +85,25 @@ def _check_dump_kernel(policy: Policy, facts: Facts) -> None:
         raise HostError(f"the modules of {given} are not in /lib/modules/{facts.dump_release}", hint=hint)
 
 
+def image_folder(facts: Facts) -> Path | None:
+    """Where the image for the dump kernel belongs, or None when that can't be told: no kernel, no generator, or not root."""
+    if facts.dump_release is None or facts.image_digest is None:
+        return None
+    return layout.IMAGES / f"{facts.dump_release}-{facts.image_digest}"
+
+
 def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
-    """What should be loaded in this boot, or None when that can't be told: no kernel image, or not root.
+    """What should be loaded in this boot, or None when that can't be told.
 
     Raises:
         HostError: the dump kernel's command line is too long.
     """
-    if facts.kernel_image is None or facts.dump_release is None or facts.image_digest is None:
+    folder = image_folder(facts)
+    if folder is None:
         return None
     return DumpSet(
-        kernel=facts.kernel_image,
-        initrd=layout.absolute(layout.IMAGES / f"initrd-{facts.dump_release}-{facts.image_digest}.img"),
+        kernel=layout.absolute(folder / KERNEL),
+        initrd=layout.absolute(folder / INITRD),
         command_line=dump_command_line(facts.command_line, policy.dump_kernel, facts.platform),
         boot_id=facts.boot_id,
         memory=facts.hardware.memory,

@@ -99,14 +99,15 @@ class RunTool(_OneLine):
 
 @dataclass(frozen=True, kw_only=True)
 class BuildImage(_OneLine):
-    """Build the dump initrd for a kernel."""
+    """Build a dump image: a folder with a copy of the kernel, and an initrd with its modules."""
 
     release: str
-    initrd: str
+    kernel: str
+    folder: str
 
     @property
     def summary(self) -> str:
-        return f"build the dump initrd {self.initrd}"
+        return f"build the dump image {self.folder}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,7 +54,8 @@ class State:
             return "loaded, but not by kdumpd"
         if last is None or self.policy.loader is Loader.KDUMP_TOOLS:
             return "loaded by kdump-tools, boots into kdumpd's capture"
-        release, _, digest = _image_name(last.initrd).rpartition("-")
+        # …/images/RELEASE-DIGEST/initrd.img
+        release, _, digest = PurePath(last.initrd).parent.name.rpartition("-")
         return f"{release}, image {digest}"
 
     @property
@@ -81,12 +82,6 @@ class State:
             "last_test": self.last_test.to_json() if self.last_test else None,
             "last_crash": self.last_crash.to_json() if self.last_crash else None,
         }
-
-
-def _image_name(initrd: str) -> str:
-    """RELEASE-DIGEST of …/initrd-RELEASE-DIGEST.img or …/RELEASE-DIGEST/initrd.img."""
-    path = PurePath(initrd)
-    return path.parent.name if path.name == "initrd.img" else path.stem.removeprefix("initrd-")
 
 
 def read_state(root: Path, policy_file: Path) -> State:

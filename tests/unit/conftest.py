@@ -28,9 +28,7 @@ def machine(tmp_path: Path, stubs: Stubs) -> FakeMachine:
     stubs.add("update-grub", machine.update_grub())
     stubs.add("makedumpfile")
     stubs.add("kexec", f'case "$*" in *-u*) echo 0 > {loaded};; *) echo 1 > {loaded};; esac')
-    # mkinitramfs -d CONF -o IMAGE RELEASE
-    stubs.add("mkinitramfs", 'echo initrd > "$4"')
-    stubs.add("lsinitramfs", 'echo "-rw-r--r-- 1 root root 15623680 Jan 1 1970 init"')
+    machine.add_generator(stubs)
     return machine
 
 

@@ -3,13 +3,18 @@
 
 import contextlib
 import json
+import os
+import shutil
 import socket
 import struct
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 from kdumpd.apply.apply import apply_plan
 from kdumpd.apply.look import look
 from kdumpd.crashkernel import parse_crashkernel
+from kdumpd.host import layout
 from kdumpd.host.facts import Facts
 from kdumpd.plan.kernel_values import HUNG_TASK_TIMEOUT, REBOOT_AFTER, SYSCTL_OF_FAULT, sysctl_path
 from kdumpd.plan.make import make_plan
@@ -30,6 +35,18 @@ menuentry 'Debian GNU/Linux, (recovery mode)' {{
 menuentry 'UEFI Firmware Settings' {{
 \tfwsetup
 }}
+"""
+
+
+HOOKS = Path(__file__).parents[2] / "packaging/initramfs-tools"
+DISK = "pci0000:00/0000:00:04.0/virtio1/block/vda"
+INITRD_LIST = f"""\
+drwxr-xr-x   3 root     root            0 Nov 22 22:28 .
+lrwxrwxrwx   1 root     root            7 Nov 22 22:28 bin -> usr/bin
+-rwxr-xr-x   1 root     root     15000000 Nov 22 22:28 init
+-rw-r--r--   1 root     root           13 Nov 22 22:28 etc/kdumpd-image
+-rw-r--r--   1 root     root        61745 Nov 16 10:17 usr/lib/modules/{RELEASE}/kernel/drivers/virtio/virtio_pci.ko
+-rw-r--r--   1 root     root        58209 Nov 16 10:17 usr/lib/modules/{RELEASE}/kernel/drivers/block/virtio_blk.ko.xz
 """
 
 
@@ -122,7 +139,38 @@ class FakeMachine:
         self.write("boot/grub/grub.cfg", GRUB_CFG)
         self.write(f"boot/vmlinuz-{RELEASE}", "kernel")
         self.write(f"lib/modules/{RELEASE}/modules.dep", "")
+        self.write(f"lib/modules/{RELEASE}/modules.builtin", "kernel/fs/ext4/ext4.ko\n")
+        self.add_root_disk()
+        shutil.copytree(HOOKS, root / layout.INITRAMFS_HOOKS)
         (root / "var").mkdir()
+
+    def add_root_disk(self) -> None:
+        """A virtio disk with a partition that is mounted at /, as in most clouds."""
+        self.write("proc/self/mountinfo", "22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw\n")
+        self.write(f"sys/devices/{DISK}/vda1/partition", "1\n")
+        self.link("sys/dev/block/254:1", f"sys/devices/{DISK}/vda1")
+        for device, module in (("virtio1", "virtio_blk"), ("", "virtio_pci")):
+            self.add_driver(f"sys/devices/{DISK.partition('/virtio1')[0]}/{device}", module)
+
+    def add_driver(self, device: str, module: str) -> None:
+        """A loaded module that drives a device."""
+        self.write(f"sys/module/{module}/initstate", "live\n")
+        self.link(f"{device}/driver", f"sys/bus/any/drivers/{module}")
+        self.link(f"sys/bus/any/drivers/{module}/module", f"sys/module/{module}")
+
+    def link(self, name: str, target: str) -> None:
+        """A relative symbolic link, as in /sys. The target becomes a folder where it is not there."""
+        path, to = self.root / name, self.root / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        to.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(os.path.relpath(to, path.parent))
+
+    def add_generator(self, stubs: "Stubs", *, lists: str = INITRD_LIST) -> None:
+        """initramfs-tools, whose initrd has what is listed."""
+        # mkinitramfs -d CONF -o IMAGE RELEASE
+        stubs.add("mkinitramfs", 'echo initrd > "$4"')
+        (self.root / "initrd-list").write_text(lists)
+        stubs.add("lsinitramfs", f"cat {self.root}/initrd-list")
 
     def write(self, name: str, text: str) -> None:
         path = self.root / name
@@ -176,3 +224,20 @@ def forget_hardware(machine: FakeMachine) -> None:
     machine.write(
         "var/lib/kdumpd/last-loaded.json", json.dumps({key: record[key] for key in record if key not in ("memory", "cpus")})
     )
+
+
+@contextlib.contextmanager
+def file_system(folder: Path, kib: int) -> Iterator[Path]:
+    """A file system of so many KiB: a real ENOSPC."""
+    folder.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+def fill(disk: Path, free: int) -> None:
+    """Leaves so many KiB."""
+    space = os.statvfs(disk)
+    (disk / "ballast").write_bytes(b"x" * (space.f_bavail * space.f_frsize - free * 1024))

@@ -16,7 +16,7 @@ from kdumpd.host.watchdog import Watchdog, read_watchdogs
 from kdumpd.plan.check import check, worst
 from kdumpd.plan.findings import Finding, Verdict, fail, ok, warn
 from kdumpd.plan.make import make_plan
-from kdumpd.policy.model import CapturePolicy, Compression, Fault, Loader, PanicPolicy, Policy, VmcorePolicy
+from kdumpd.policy.model import CapturePolicy, Compression, DumpKernelPolicy, Fault, Loader, PanicPolicy, Policy, VmcorePolicy
 from kdumpd.units import GIB, MIB
 from tests.unit.fakes import POLICY, RELEASE, FakeMachine, Stubs
 
@@ -73,7 +73,7 @@ def test_on_a_machine_where_all_is_well_every_thing_has_its_line(ready: FakeMach
         ok("armed", "a dump kernel is loaded"),
         ok("files", "as the last apply left them"),
         ok("programs", "all are installed"),
-        ok("dump image", facts.last_loaded.initrd),
+        ok("dump image", facts.last_loaded.initrd.removesuffix("/initrd.img")),
         ok("loading", "nothing forbids it (no Secure Boot here, lockdown unknown)"),
         ok("store", f"/var/crash can be written to, {free}"),
         ok("kernel values", "as the policy says"),
@@ -470,3 +470,13 @@ def test_without_a_configuration_lockdown_is_taken_at_its_word(ready: FakeMachin
     more = dataclasses.replace(more, system_config=none, dump_kernel_signed=False)
 
     assert any("has no signature" in finding.fact for finding in check(POLICY, facts, more))
+
+
+def test_a_command_line_that_is_too_long_for_the_dump_kernel_fails(ready: FakeMachine) -> None:
+    facts, more = look(ready)
+    policy = dataclasses.replace(POLICY, dump_kernel=DumpKernelPolicy(append="a" * 1000))
+    long = dataclasses.replace(facts, command_line=f"{facts.command_line} {'b' * 1000}")
+
+    (finding,) = bad(policy, long, more)
+    assert (finding.verdict, finding.subject) == (Verdict.FAIL, "dump kernel's command line")
+    assert "expected at most 1919 on x86_64" in finding.fact

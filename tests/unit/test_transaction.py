@@ -17,7 +17,7 @@ from kdumpd.errors import ApplyError
 from kdumpd.plan.make import make_plan
 from kdumpd.policy.model import Policy
 from kdumpd.transaction import Transaction, undo_unfinished
-from tests.unit.fakes import GRUB_CFG, FakeMachine, Stubs
+from tests.unit.fakes import GRUB_CFG, FakeMachine, Stubs, file_system, fill
 
 OLD, NEW = Policy(crashkernel=parse_crashkernel("192M")), Policy(crashkernel=parse_crashkernel("256M"))
 # What Python tells an audit hook before it changes anything, or starts a program.
@@ -147,15 +147,6 @@ def test_recovering_runs_the_boot_loader_again_and_tells_so(applied: FakeMachine
     assert undo_unfinished(applied.root) == []
 
 
-@contextlib.contextmanager
-def file_system(folder: Path, kib: int) -> Iterator[Path]:
-    """A file system of so many KiB: a real ENOSPC."""
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     with file_system(tmp_path / "small", 64) as folder:
@@ -200,8 +191,7 @@ def test_a_disk_that_gets_full_at_any_write_of_an_apply_leaves_the_old_or_the_ne
     with file_system(tmp_path / "small", 1024) as disk:
         machine = FakeMachine(disk / "root")
         stubs.add("update-grub", machine.update_grub())
-        stubs.add("mkinitramfs", 'echo initrd > "$4"')
-        stubs.add("lsinitramfs")
+        machine.add_generator(stubs)
         apply(machine, OLD)
         before = tree(machine.root)
         subprocess.run(["cp", "-a", machine.root, tmp_path / "backup"], check=True)
@@ -219,9 +209,3 @@ def test_a_disk_that_gets_full_at_any_write_of_an_apply_leaves_the_old_or_the_ne
 
     assert (is_new[0], is_new[-1]) == (False, True)
     assert is_new == sorted(is_new), "what is enough stays enough"
-
-
-def fill(disk: Path, free: int) -> None:
-    """Leaves so many KiB."""
-    space = os.statvfs(disk)
-    (disk / "ballast").write_bytes(b"x" * (space.f_bavail * space.f_frsize - free * 1024))

@@ -82,8 +82,6 @@ def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
 
 
 def test_pstore_records_are_saved_beside_the_log(guest: Guest) -> None:
-    # The dump kernel has no udev that would load the backend; its initrd loads what /etc/initramfs-tools/modules names.
-    guest.run("echo efi_pstore >> /etc/initramfs-tools/modules && kdumpd arm")
     # Only then does the kernel write to pstore before it starts the dump kernel (kernel/panic.c).
     guest.run("echo 1 > /sys/module/kernel/parameters/crash_kexec_post_notifiers")
     guest.panic()
