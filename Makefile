@@ -44,7 +44,7 @@ check: $(RUFF) deb ## linters and types
 	$(RUFF) format --check .
 	$(RUFF) check .
 	mypy
-	shellcheck .ci/run tests/verify-units.sh packaging/initramfs-tools/hooks/* packaging/dracut/*/*.sh
+	shellcheck packaging/kernel/*/* .ci/run tests/verify-units.sh packaging/initramfs-tools/hooks/* packaging/dracut/*/*.sh
 	tests/verify-units.sh $(DEB)
 
 format: $(RUFF) ## format the code

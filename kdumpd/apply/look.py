@@ -56,13 +56,15 @@ def read_policy(path: Path) -> Policy:
     return decode_policy(read_policy_texts(path))
 
 
-def look(policy: Policy, root: Path) -> Facts:
-    """
+def look(policy: Policy, root: Path, *, release: str | None = None) -> Facts:
+    """`release`: as if this kernel ran, not the one that does.
+
     Raises:
         HostError: this machine does not let itself be read.
     """
     return read_facts(
         root,
+        release=release,
         stores=policy.capture.stores,
         values=all_paths(),
         dump_kernel=policy.dump_kernel.kernel,

@@ -3,6 +3,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TypeAlias
 
 from kdumpd import __version__
 
@@ -21,6 +22,9 @@ Makes this machine ready to survive its own kernel's death, and tells what happe
 
 Edit /etc/kdumpd.yaml, then `systemctl enable --now kdumpd` (or, once it runs, `systemctl reload kdumpd`).
 """
+
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -133,9 +137,25 @@ def make_parser() -> argparse.ArgumentParser:
         no log. Crash folders are readable for root only.""")  # fmt: skip
     _add_json(crashes_list)
 
+    _add_what_others_run(commands)
+    return parser
+
+
+def _add_what_others_run(commands: Commands) -> None:
+    """Commands that units and hooks run, not people."""
     _command(commands, "capture", "save the crashed kernel's log and end the machine (dump kernel only)", """\
         What kdumpd-capture.service runs in the dump kernel: saves the log of the kernel that died to the first store
         that takes it, then pstore, then powers off or reboots as the policy says. Refuses to run anywhere else.""")  # fmt: skip
+
+    kernel = _command(commands, "kernel", "what the hooks for kernel packages run", """\
+        Builds the dump image of a kernel when it is installed, so that its first boot need not, and removes it when
+        the kernel is removed. Does nothing while no policy was ever applied here, or where the policy names another dump
+        kernel.""")  # fmt: skip
+    kernels = kernel.add_subparsers(dest="action", metavar="ACTION", required=True)
+    for action, summary in (("add", "build the dump image for this kernel"), ("remove", "remove its dump images")):
+        kernel_action = _command(kernels, action, summary, summary.capitalize() + ".")
+        kernel_action.add_argument("release", metavar="RELEASE", help="as `uname -r` says it, when it runs")
+        _add_policy(kernel_action)
 
     _command(commands, "early", "what kdumpd-early.service runs", """\
         Loads the dump kernel that was loaded last, in this boot or an earlier one, if none is loaded. Reads no policy, builds
@@ -145,12 +165,9 @@ def make_parser() -> argparse.ArgumentParser:
         Applies the policy and arms at start and on SIGHUP, reports crashes that nobody was told of, then waits. A bad
         policy never disarms: the dump kernel that was loaded last stays, or is loaded again.""")  # fmt: skip
     _add_policy(daemon)
-    return parser
 
 
-def _command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, summary: str, description: str
-) -> argparse.ArgumentParser:
+def _command(commands: Commands, name: str, summary: str, description: str) -> argparse.ArgumentParser:
     return commands.add_parser(name, help=summary, description=" ".join(description.split()))
 
 

@@ -29,8 +29,18 @@ NEEDED_TOOLS = ("kexec", "makedumpfile")
 NEEDED_GENERATOR = " or ".join(PROGRAMS.values())
 
 
-def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump_kernel: str | None, asks_ramoops: bool) -> Facts:
+def read_facts(
+    root: Path,
+    *,
+    stores: Iterable[str],
+    values: Iterable[str],
+    dump_kernel: str | None,
+    asks_ramoops: bool,
+    release: str | None = None,
+) -> Facts:
     """One look at the machine, at these stores, kernel values and this dump kernel (absolute paths) among other things.
+
+    `release`: as if this kernel ran, not the one that does.
 
     Raises:
         HostError: /proc is not there.
@@ -38,7 +48,7 @@ def read_facts(root: Path, *, stores: Iterable[str], values: Iterable[str], dump
     command_line = read_text(root / "proc/cmdline")
     if command_line is None:
         raise HostError(f"cannot read {root / 'proc/cmdline'}", hint="kdumpd needs /proc")
-    release = (read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
+    release = release or (read_text(root / "proc/sys/kernel/osrelease") or os.uname().release).strip()
     kernel = kernel_image(root, release) if dump_kernel is None else dump_kernel
     image = read_kernel_image(root, kernel) if kernel else None
     dump_release = release if dump_kernel is None else (image.release if image else None)

@@ -28,6 +28,8 @@ COMMANDS = [
     "rollback",
     "estimate",
     "early",
+    "kernel add",
+    "kernel remove",
     "test",
     "check",
 ]
