@@ -21,6 +21,9 @@ class ExitCode(IntEnum):
 class KdumpdError(Exception):
     """Something that kdumpd could not do: a lower-case fact with its value, and the way out as a hint."""
 
+    # How a caller on D-Bus is told.
+    dbus_name = "org.kdumpd1.Error.Failed"
+
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
@@ -33,6 +36,8 @@ class KdumpdError(Exception):
 class HostError(KdumpdError):
     """This machine does not let itself be read, or is not what a step needs."""
 
+    dbus_name = "org.kdumpd1.Error.Host"
+
 
 class ToolError(KdumpdError):
     """A program that kdumpd started failed, ran too long or is not installed. `said` is the first line of its complaint."""
@@ -41,17 +46,37 @@ class ToolError(KdumpdError):
         super().__init__(message, hint=hint)
         self.said = said
 
+    dbus_name = "org.kdumpd1.Error.Tool"
+
 
 class ApplyError(KdumpdError):
     """A plan could not be carried out; what it had changed was put back."""
+
+    dbus_name = "org.kdumpd1.Error.Apply"
 
 
 class NotArmedError(KdumpdError):
     """The dump kernel is not loaded, and why."""
 
+    dbus_name = "org.kdumpd1.Error.NotArmed"
+
 
 class BusyError(KdumpdError):
-    """Another kdumpd holds the lock."""
+    """Something else is at work, and this has to wait for it."""
+
+    dbus_name = "org.kdumpd1.Error.Busy"
+
+
+class NotAuthorizedError(KdumpdError):
+    """The caller may not do this, or not see this."""
+
+    dbus_name = "org.kdumpd1.Error.NotAuthorized"
+
+
+class NoSuchCrashError(KdumpdError):
+    """There is no crash of that name."""
+
+    dbus_name = "org.kdumpd1.Error.NoSuchCrash"
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -78,6 +103,8 @@ class Problem:
 
 class PolicyError(KdumpdError):
     """All that is wrong with a policy, in the order of the file."""
+
+    dbus_name = "org.kdumpd1.Error.Policy"
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.source, problem.line, problem.column)))

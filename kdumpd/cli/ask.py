@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Asks before something changes."""
+"""Asks before something changes, and tells what does."""
 
 import sys
 
 from kdumpd.errors import KdumpdError
 from kdumpd.plan.steps import Plan
+
+
+def say(text: str) -> None:
+    """One line on standard output, there when it is true: a step may take minutes."""
+    print(text, flush=True)
 
 
 def agreed(plan: Plan, yes: bool) -> bool:

@@ -3,18 +3,14 @@
 
 import argparse
 
+from kdumpd.apply.actions import disarm
 from kdumpd.apply.look import ROOT
 from kdumpd.errors import ExitCode
-from kdumpd.files import lock
-from kdumpd.host.read import read_kexec
-from kdumpd.image.load import unload
 
 
 def run(_: argparse.Namespace) -> ExitCode:
-    with lock(ROOT):
-        if not read_kexec(ROOT).loaded:
-            print("nothing is loaded: this machine was not armed")
-            return ExitCode.OK
-        unload(ROOT)
-    print("disarmed: a crash now would leave nothing; to arm again: kdumpd arm")
+    if disarm(ROOT):
+        print("disarmed: a crash now would leave nothing; to arm again: kdumpd arm")
+    else:
+        print("nothing is loaded: this machine was not armed")
     return ExitCode.OK

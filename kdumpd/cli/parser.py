@@ -93,6 +93,7 @@ def make_parser() -> argparse.ArgumentParser:
         Loads the dump kernel into the reserved memory, without touching any file of /etc. Does nothing when the right
         one is loaded already. Exits with 3 when no memory is reserved, and says what to do.""")  # fmt: skip
     _add_policy(arm)
+    arm.add_argument("--rebuild", action="store_true", help="build the dump image anew, and load it, in any case")
 
     _command(commands, "disarm", "unload the dump kernel", """\
         Unloads the dump kernel, so that a crash leaves nothing. The memory stays reserved. Lasts until `kdumpd arm`,

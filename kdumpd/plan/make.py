@@ -53,16 +53,22 @@ def make_plan(policy: Policy, facts: Facts) -> Plan:
     return Plan(steps=steps, notes=tuple(_notes(policy, wanted, written, facts)))
 
 
-def arming_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...] = ()) -> tuple[Step, ...]:
-    """What it takes to get the dump kernel loaded: nothing while no memory is reserved, or when it is loaded already."""
+def arming_steps(
+    policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...] = (), *, rebuild: bool = False
+) -> tuple[Step, ...]:
+    """What it takes to get the dump kernel loaded: nothing while no memory is reserved, or when it is loaded already.
+
+    `rebuild`: the image is built and loaded also when there is one already.
+    """
     if policy.loader is Loader.KDUMP_TOOLS:
-        return tuple(_kdump_tools_steps(policy, facts, files))
+        return tuple(_kdump_tools_steps(policy, facts, files, rebuild))
     wanted, folder = wanted_dump_set(policy, facts), image_folder(facts)
     if wanted is None or folder is None or facts.dump_release is None or facts.kernel_image is None:
         return ()
-    is_built = folder.name in facts.images
+    is_built = folder.name in facts.images and not rebuild
     build = () if is_built else (BuildImage(release=facts.dump_release, kernel=facts.kernel_image, folder=layout.absolute(folder)),)
-    if not facts.kexec.reserved or (facts.kexec.loaded and _is_right(facts.last_loaded, wanted) and not misses_hotplug(facts)):
+    is_loaded = facts.kexec.loaded and _is_right(facts.last_loaded, wanted) and not misses_hotplug(facts)
+    if not facts.kexec.reserved or (is_loaded and not rebuild):
         return build
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))
 
@@ -111,7 +117,7 @@ def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
     )
 
 
-def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...]) -> Iterator[Step]:
+def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | RemoveFile, ...], rebuild: bool) -> Iterator[Step]:
     if not facts.kexec.reserved:
         return
     changes = any(step.path == layout.absolute(layout.KDUMP_TOOLS) for step in files)
@@ -119,6 +125,8 @@ def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | Re
         yield LoadByKdumpTools(reason=f"/{layout.KDUMP_TOOLS} changes")
     elif not loaded_by_kdump_tools(policy, facts):
         yield LoadByKdumpTools(reason="what is loaded does not boot into kdumpd's capture")
+    elif rebuild:
+        yield LoadByKdumpTools(reason="it was asked for")
 
 
 def _check_stores(facts: Facts) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kdumpd import __version__
 from kdumpd.cli.main import main
-from tests.unit.fakes import FakeMachine
+from tests.unit.fakes import FakeMachine, Stubs
 
 KERNEL_CONFIGS = Path(__file__).parents[1] / "data/kernel-config"
 COMMANDS = [
@@ -162,6 +162,22 @@ def test_status_speaks_one_language_at_a_time(policy_file: Path, capsys: pytest.
 def test_arm_says_why_it_can_not(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["arm", "--policy", str(policy_file)]) == 3
     assert capsys.readouterr().err == "kdumpd: the command line has no crashkernel=\nhint: kdumpd apply, then reboot\n"
+
+
+def test_arm_does_nothing_on_an_armed_machine_unless_it_shall_rebuild(
+    policy_file: Path, machine: FakeMachine, stubs: Stubs, capsys: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    main(["arm", "--policy", str(policy_file)])
+    before = stubs.calls
+    assert main(["arm", "--policy", str(policy_file)]) == 0
+    assert capsys.readouterr().out.endswith("armed already: nothing to do\n")
+    assert stubs.calls == before
+
+    assert main(["arm", "--rebuild", "--policy", str(policy_file)]) == 0
+    programs = [call.split()[0] for call in stubs.calls[len(before) :]]
+    assert "mkinitramfs" in programs
+    assert programs[-1] == "kexec"
 
 
 def test_disarm_of_an_unarmed_machine_is_no_error(policy_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

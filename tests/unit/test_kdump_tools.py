@@ -8,7 +8,7 @@ import pytest
 
 from kdumpd.apply.apply import apply_plan
 from kdumpd.errors import ApplyError, HostError, NotArmedError
-from kdumpd.plan.make import make_plan
+from kdumpd.plan.make import arming_steps, make_plan
 from kdumpd.plan.readiness import judge
 from kdumpd.plan.steps import LoadByKdumpTools, WriteFile
 from kdumpd.policy.model import Loader, Policy, PstorePolicy, RamoopsPolicy
@@ -155,3 +155,12 @@ def test_ramoops_with_a_dollar_and_kdump_tools_do_not_go_together(both: FakeMach
 
     with pytest.raises(HostError, match="kdump-tools would let a shell read the"):
         make_plan(policy, both.facts(policy))
+
+
+def test_a_rebuild_is_asked_of_kdump_tools_too(both: FakeMachine) -> None:
+    both.reserve()
+    apply(both, LET_IT_LOAD)
+    facts = both.facts(LET_IT_LOAD)
+    assert arming_steps(LET_IT_LOAD, facts) == ()
+
+    assert arming_steps(LET_IT_LOAD, facts, rebuild=True) == (LoadByKdumpTools(reason="it was asked for"),)

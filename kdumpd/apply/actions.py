@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What can be done to this machine, by a person at a terminal or through the daemon: under the lock, from a fresh look."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from kdumpd.apply.apply import Report, apply_plan, do_steps, load_last_good, recover
+from kdumpd.apply.look import look, policy_in_force, read_policy
+from kdumpd.errors import NotArmedError
+from kdumpd.files import lock
+from kdumpd.host.read import read_kexec
+from kdumpd.image.load import unload
+from kdumpd.plan.make import arming_steps, make_plan, wanted_dump_set
+from kdumpd.plan.ours import misses_hotplug
+from kdumpd.plan.readiness import judge
+from kdumpd.plan.rollback import make_rollback
+from kdumpd.plan.steps import Plan
+from kdumpd.policy.model import Policy
+
+# Is asked before a plan is carried out.
+Agreed = Callable[[Plan], bool]
+
+
+def apply_policy(
+    root: Path, policy_file: Path, report: Report, *, agreed: Agreed = lambda _: True, overwrite: bool = False
+) -> Plan | None:
+    """Brings the machine to the policy. Returns the plan that was carried out, None when it was not agreed to.
+
+    Raises:
+        KdumpdError: it could not be done; `apply_plan` says how far it got.
+    """
+    policy = read_policy(policy_file)
+    with lock(root):
+        recover(root, report)
+        facts = look(policy, root)
+        plan = make_plan(policy, facts)
+        if not agreed(plan):
+            return None
+        apply_plan(plan, facts, root, report, overwrite=overwrite)
+    return plan
+
+
+def roll_back(
+    root: Path, policy_file: Path, report: Report, *, agreed: Agreed = lambda _: True, overwrite: bool = False
+) -> Plan | None:
+    """Goes back to the state before the last apply. Returns the plan that was carried out, None when it was not agreed to.
+
+    Raises:
+        KdumpdError: there is nothing to go back to, or it could not be done.
+    """
+    with lock(root):
+        recover(root, report)
+        facts = look(policy_in_force(policy_file, root).policy or Policy(), root)
+        plan = make_rollback(facts)
+        if not agreed(plan):
+            return None
+        apply_plan(plan, facts, root, report, overwrite=overwrite)
+        _follow_policy(root, policy_file, report)
+    return plan
+
+
+def _follow_policy(root: Path, policy_file: Path, report: Report) -> None:
+    """The dump kernel's command line follows the policy, too. When none is left in force, what is loaded stays."""
+    policy = policy_in_force(policy_file, root).policy
+    if policy is None:
+        return
+    facts = look(policy, root)
+    apply_plan(Plan(steps=arming_steps(policy, facts)), facts, root, report)
+
+
+def arm(root: Path, policy_file: Path, report: Report, *, rebuild: bool = False) -> bool:
+    """Loads the dump kernel; false when there was nothing to do.
+
+    Raises:
+        NotArmedError: it can't be loaded, and why.
+        KdumpdError: the policy is broken, or the dump image could not be built.
+    """
+    policy = read_policy(policy_file)
+    with lock(root):
+        # What was rolled back must not come back with the next arming.
+        policy = policy_in_force(policy_file, root).policy or policy
+        facts = look(policy, root)
+        steps = arming_steps(policy, facts, rebuild=rebuild)
+        if not facts.kexec.reserved or (wanted_dump_set(policy, facts) is None and not steps):
+            trouble = judge(policy, facts).first_trouble
+            raise NotArmedError(trouble.fact, hint=trouble.way_out)
+        do_steps(steps, facts, root, report)
+    return bool(steps)
+
+
+def follow_hotplug(root: Path, policy_file: Path, report: Report) -> bool:
+    """After memory or CPUs have changed; false when nothing had to be loaded again. What a person has disarmed stays so.
+
+    Raises:
+        KdumpdError: it can't be loaded.
+    """
+    with lock(root):
+        policy = policy_in_force(policy_file, root).policy
+        facts = look(policy or Policy(), root)
+        if not facts.kexec.loaded:
+            return False
+        if policy is None:
+            load_last_good(facts, root, report)
+            return misses_hotplug(facts)
+        steps = arming_steps(policy, facts)
+        do_steps(steps, facts, root, report)
+    return bool(steps)
+
+
+def disarm(root: Path) -> bool:
+    """Unloads the dump kernel; false when none was loaded.
+
+    Raises:
+        KdumpdError: the kernel still has it.
+    """
+    with lock(root):
+        if not read_kexec(root).loaded:
+            return False
+        unload(root)
+    return True
