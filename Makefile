@@ -10,11 +10,11 @@ DEB := build/kdumpd.deb
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 ARGS ?=
 
-RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pyudev python3-yaml
-TEST_MODULES := python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock
+RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pydbus python3-pyudev python3-yaml
+TEST_MODULES := python3-dbusmock python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock
 CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3
-TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) grub-common systemd
+TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) dbus-daemon grub-common libglib2.0-bin systemd util-linux
 VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
 # The guest's kernel is the newest that the archive has, and the test module is built for that one.
 KERNEL_RELEASE = $(shell apt-cache show linux-image-cloud-amd64 | sed -n 's/^Depends: linux-image-\([^ ]*\).*/\1/p' | head -n 1)
@@ -37,7 +37,7 @@ test: deb apt-lists ## every test, those in the virtual machine included (ARGS="
 
 test-fast: ## the tests that need no virtual machine
 	@$(call need,$(TEST_NEEDS))
-	$(PYTHON) -m pytest tests/unit $(ARGS)
+	$(PYTHON) -m pytest tests/unit tests/bus $(ARGS)
 
 check: $(RUFF) deb ## linters and types
 	@$(call need,$(CHECK_NEEDS))

@@ -79,6 +79,13 @@ class NoSuchCrashError(KdumpdError):
     dbus_name = "org.kdumpd1.Error.NoSuchCrash"
 
 
+def in_words(problem: KdumpdError | OSError) -> KdumpdError:
+    """What the system said, as one of the family."""
+    if isinstance(problem, KdumpdError):
+        return problem
+    return HostError(f"{problem.filename or 'system call'}: {problem.strerror}")
+
+
 @dataclass(frozen=True, kw_only=True, order=True)
 class Problem:
     """One thing that is wrong at one place of the policy. Lines and columns count from 1."""

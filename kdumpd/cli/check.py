@@ -6,31 +6,21 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from kdumpd.apply.look import ROOT, look, policy_in_force
+from kdumpd.apply.look import ROOT
 from kdumpd.errors import ExitCode
-from kdumpd.host.check_facts import read_check_facts
 from kdumpd.host.kernel_config import KernelConfig, parse_kernel_config
-from kdumpd.plan.check import check, worst
-from kdumpd.plan.findings import Finding, Verdict, warn
+from kdumpd.plan.check import worst
+from kdumpd.plan.findings import Finding, Verdict
 from kdumpd.plan.kernel_options import Role, make_fragment, option_findings
-from kdumpd.policy.model import Policy
-from kdumpd.state.state import policy_troubles
+from kdumpd.state.check import check_machine, findings_to_json
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.kernel_config is not None:
         return _check_kernel_config(arguments.kernel_config, arguments.json)
-    in_force = policy_in_force(arguments.policy, ROOT)
-    if in_force.policy is None and in_force.problem:
-        raise in_force.problem
-    policy = in_force.policy or Policy()
-    facts = look(policy, ROOT)
-    policy_findings = (
-        warn("policy", trouble.fact, trouble.way_out) for trouble in policy_troubles(in_force, str(arguments.policy))
-    )
-    findings = (*policy_findings, *check(policy, facts, read_check_facts(ROOT, facts)))
+    findings = check_machine(ROOT, arguments.policy)
     if arguments.json:
-        print(json.dumps(_json(findings), indent=2))
+        print(json.dumps(findings_to_json(findings), indent=2))
     else:
         print("\n".join(_lines(findings)))
     return _exit_code(findings)
@@ -40,7 +30,7 @@ def _check_kernel_config(path: Path, as_json: bool) -> ExitCode:
     config = parse_kernel_config(path.read_bytes(), str(path))
     findings = tuple(finding for role in Role for finding in option_findings(config, role))
     if as_json:
-        print(json.dumps({**_json(findings), "fragment": make_fragment(config)}, indent=2))
+        print(json.dumps({**findings_to_json(findings), "fragment": make_fragment(config)}, indent=2))
     else:
         print(_as_fragment(config))
     return _exit_code(findings)
@@ -67,10 +57,6 @@ def _lines(findings: tuple[Finding, ...]) -> Iterator[str]:
         "a crash now would NOT be saved" if count[Verdict.FAIL] else "a crash now would be saved, as far as can be seen from here"
     )
     yield f"{numbers}: {works}"
-
-
-def _json(findings: tuple[Finding, ...]) -> dict[str, object]:
-    return {"verdict": worst(findings), "findings": [finding.to_json() for finding in findings]}
 
 
 def _exit_code(findings: tuple[Finding, ...]) -> ExitCode:

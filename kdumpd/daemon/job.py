@@ -2,25 +2,27 @@
 """The one thing that the daemon does, at start and on every reload: bring the machine to the policy."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 from kdumpd.apply.apply import apply_plan, load_last_good, recover
 from kdumpd.apply.look import InForce, look, policy_in_force
 from kdumpd.capture.durable import write_file
-from kdumpd.crashes.archive import capture_stores, list_crashes
+from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
 from kdumpd.daemon.journal import Event, Priority, event, log
-from kdumpd.daemon.publish import publish
+from kdumpd.daemon.publish import look_and_publish
 from kdumpd.daemon.selftest import report_test
-from kdumpd.errors import KdumpdError
+from kdumpd.errors import KdumpdError, in_words
 from kdumpd.files import lock, read_text
 from kdumpd.host import layout
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.readiness import Readiness
 from kdumpd.policy.model import Policy
-from kdumpd.state.state import state_under
+
+Found = Callable[[Crash], None]
 
 
-def keep_armed(root: Path, policy_file: Path) -> str:
+def keep_armed(root: Path, policy_file: Path, found: Found = lambda _: None) -> str:
     """Applies the policy and arms, then reports new crashes. Returns the state in one line, for systemd's status."""
     in_force = InForce(policy=None)
     problem: KdumpdError | None = None
@@ -31,16 +33,15 @@ def keep_armed(root: Path, policy_file: Path) -> str:
             problem = _told(in_force, policy_file)
             _apply(in_force, root)
     except (KdumpdError, OSError) as error:
-        problem = error if isinstance(error, KdumpdError) else KdumpdError(f"{error.filename}: {error.strerror}")
+        problem = in_words(error)
         log(Priority.ERROR, str(problem))
         _arm_anyway(root, in_force.policy or Policy())
     try:
-        report_crashes(root)
+        report_crashes(root, found)
         report_test(root)
     except OSError as error:
         log(Priority.ERROR, f"crashes will be reported again, {error.filename}: {error.strerror}")
-    state = state_under(policy_in_force(policy_file, root), root, policy_file)
-    publish(state, root)
+    state = look_and_publish(root, policy_file)
     return _summary(state.readiness, problem)
 
 
@@ -86,14 +87,15 @@ def _summary(readiness: Readiness, problem: KdumpdError | None) -> str:
     return "armed" if readiness.armed else f"not armed: {readiness.first_trouble.fact}"
 
 
-def report_crashes(root: Path) -> None:
-    """Tells the journal of every crash that it was not told of before."""
+def report_crashes(root: Path, found: Found) -> None:
+    """Tells the journal and `found` of every crash that they were not told of before."""
     reported = _reported(root)
     new = [crash for crash in list_crashes(root, capture_stores(root)) if str(crash.folder) not in reported]
     for crash in new:
         told = f"this machine crashed at {crash.time}: {crash.verdict}"
         event(Event.CRASH_FOUND, told, time=crash.time, headline=crash.verdict, folder=str(crash.folder))
         log(Priority.NOTICE, f"the log is safe: {crash.log}" if crash.log else f"what is left: {crash.folder}")
+        found(crash)
     if new:
         names = sorted({*reported, *(str(crash.folder) for crash in new)})
         (root / layout.STATE).mkdir(parents=True, exist_ok=True)

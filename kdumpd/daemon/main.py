@@ -1,59 +1,109 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The loop: signals come in, one job at a time goes to the worker, systemd is told."""
+"""The loop: signals and calls come in, one job at a time goes to the worker, systemd is told."""
 
 import signal
-import traceback
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from functools import partial
 from pathlib import Path
 
 from gi.repository import GLib
 
+from kdumpd.apply.look import ROOT
+from kdumpd.crashes.archive import Crash
+from kdumpd.daemon.changes import Outcome, change
+from kdumpd.daemon.hotplug import HotplugWatch
 from kdumpd.daemon.job import keep_armed
+from kdumpd.daemon.jobs import Jobs
 from kdumpd.daemon.journal import Priority, log
-from kdumpd.daemon.notify import notify
-
-ROOT = Path("/")
-# What a GLib callback returns to stay, or not: GLib.SOURCE_CONTINUE and SOURCE_REMOVE, which have no types.
-CONTINUE, REMOVE = True, False
+from kdumpd.daemon.loop import CONTINUE, Mailbox
+from kdumpd.daemon.notify import notify, watchdog_seconds
+from kdumpd.daemon.service import Service
+from kdumpd.daemon.told import describe
 
 
 class Daemon:
     """Runs until SIGTERM or SIGINT; SIGHUP reloads. Stopping it leaves the machine armed."""
 
-    def __init__(self, policy_file: Path) -> None:
+    def __init__(self, policy_file: Path, root: Path = ROOT) -> None:
         self._policy_file = policy_file
+        self._root = root
         self._loop = GLib.MainLoop()
-        self._worker = ThreadPoolExecutor(max_workers=1)
+        self._mailbox = Mailbox()
+        self._jobs = Jobs(self._mailbox, self._idle)
+        self._service = Service(
+            root,
+            policy_file,
+            self._jobs,
+            self._mailbox,
+            on_settled=partial(self._settled, "bus"),
+            on_change=lambda state: notify(f"STATUS={state}"),
+        )
+        # What has to happen before we are ready. The machine is armed without a bus, too: a first attempt is enough.
+        self._awaited = {"bus", "job"}
+        self._stopping = False
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, self._stop)
         GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGHUP, self._reload)
-        self._start_job("starting: bringing this machine to the policy")
+        if limit := watchdog_seconds():
+            # From the loop: what a job waits for has a time limit of its own, so a worker does not hang for ever.
+            GLib.timeout_add(int(limit * 500), self._still_alive)
+        self._keep_armed("starting: bringing this machine to the policy")
+        self._service.start()
+        HotplugWatch(self.rearm).start()
         self._loop.run()
-        # A kexec or an update-grub that runs is never cut off in the middle.
-        self._worker.shutdown(wait=True)
+        self._service.stop()
 
-    def _start_job(self, state: str) -> None:
-        notify(f"STATUS={state}")
-        self._worker.submit(keep_armed, ROOT, self._policy_file).add_done_callback(lambda job: GLib.idle_add(self._job_done, job))
+    def rearm(self) -> None:
+        """Memory or CPUs have changed, and what is loaded may have to be loaded again."""
+        if not self._stopping:
+            self._jobs.add("hotplug", partial(change, "hotplug", self._root, self._policy_file), self._rearmed)
 
-    def _job_done(self, job: "Future[str]") -> bool:
-        try:
-            state = job.result()
-        except Exception as problem:  # noqa: BLE001 - a defect of ours must not end the daemon
-            log(Priority.ERROR, "".join(traceback.format_exception(problem)))
-            state = f"internal error, see the journal: {problem}"
-        notify("READY=1", f"STATUS={state}")
-        log(Priority.INFO, state)
-        return REMOVE
+    def _keep_armed(self, status: str) -> None:
+        notify(f"STATUS={status}")
+        self._jobs.add("keep armed", partial(keep_armed, self._root, self._policy_file, self._crash_found), self._kept_armed)
+
+    def _crash_found(self, crash: Crash) -> None:
+        """Called by the job, in the worker's thread."""
+        self._mailbox.post(self._service.crash_found, describe(crash))
+
+    def _kept_armed(self, _: int, result: str | Exception) -> None:
+        status = f"internal error, see the journal: {result}" if isinstance(result, Exception) else result
+        notify(f"STATUS={status}")
+        log(Priority.INFO, status)
+        self._settled("job")
+        self._service.machine_changed()
+
+    def _rearmed(self, _number: int, _result: Outcome | Exception) -> None:
+        self._service.machine_changed()
+
+    def _settled(self, what: str) -> None:
+        self._awaited.discard(what)
+        if not self._awaited:
+            notify("READY=1")
 
     def _reload(self) -> bool:
-        notify("RELOADING=1")
-        self._start_job("reloading the policy")
+        # MONOTONIC_USEC is what systemd 253 and later want with it.
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        if not self._stopping:
+            self._awaited.add("job")
+            self._keep_armed("reloading the policy")
+        return CONTINUE
+
+    def _still_alive(self) -> bool:
+        notify("WATCHDOG=1")
         return CONTINUE
 
     def _stop(self) -> bool:
         notify("STOPPING=1", "STATUS=stopping; the dump kernel stays loaded")
-        self._loop.quit()
+        self._stopping = True
+        self._jobs.close()
+        if self._jobs.is_idle:
+            self._loop.quit()
         return CONTINUE
+
+    def _idle(self) -> None:
+        # A kexec or an update-grub that runs is never cut off in the middle.
+        if self._stopping:
+            self._loop.quit()

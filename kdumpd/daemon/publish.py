@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+from kdumpd.apply.look import policy_in_force
 from kdumpd.capture.durable import write_file
 from kdumpd.daemon.journal import Event, Priority, event, log
 from kdumpd.files import exists, read_text
@@ -10,7 +11,7 @@ from kdumpd.host import layout
 from kdumpd.plan.readiness import Level
 from kdumpd.state.metrics import metrics
 from kdumpd.state.screen import verdict
-from kdumpd.state.state import State
+from kdumpd.state.state import State, state_under
 
 EVENTS = {
     Level.READY: Event.ARMED,
@@ -19,6 +20,17 @@ EVENTS = {
     Level.NOT_ARMED: Event.NOT_ARMED,
     Level.UNKNOWN: Event.NOT_ARMED,
 }
+
+
+def look_and_publish(root: Path, policy_file: Path) -> State:
+    """What has to follow every job.
+
+    Raises:
+        HostError: this machine does not let itself be read.
+    """
+    state = state_under(policy_in_force(policy_file, root), root, policy_file)
+    publish(state, root)
+    return state
 
 
 def publish(state: State, root: Path) -> None:

@@ -2,10 +2,7 @@
 import json
 import os
 import re
-import signal
 import socket
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +10,7 @@ import pytest
 
 from kdumpd.daemon.job import keep_armed
 from kdumpd.daemon.journal import Event
-from kdumpd.daemon.notify import notify
+from kdumpd.daemon.notify import notify, watchdog_seconds
 from kdumpd.daemon.publish import publish
 from kdumpd.files import lock
 from kdumpd.state.state import read_state
@@ -219,27 +216,14 @@ def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     notify("READY=1")
 
 
-def test_the_daemon_gets_ready_and_stops_when_told(tmp_path: Path) -> None:
-    """The real loop in a process of its own, with a policy that is refused before anything is changed."""
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("nonsense: 1\n")
-    script = (
-        "import sys; from pathlib import Path; from kdumpd.daemon import main\n"
-        "main.keep_armed = lambda root, policy: f'looked at {policy.name}'\n"
-        "main.Daemon(Path(sys.argv[1])).run()"
-    )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(30)
-        with subprocess.Popen(
-            [sys.executable, "-c", script, str(policy)], env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
-        ) as daemon:
-            assert manager.recv(200).startswith(b"STATUS=starting")
-            assert manager.recv(200) == b"READY=1\nSTATUS=looked at policy.yaml"
-            daemon.send_signal(signal.SIGHUP)
-            assert manager.recv(200) == b"RELOADING=1"
-            assert manager.recv(200) == b"STATUS=reloading the policy"
-            assert manager.recv(200) == b"READY=1\nSTATUS=looked at policy.yaml"
-            daemon.terminate()
-            assert manager.recv(200).startswith(b"STOPPING=1")
-            assert daemon.wait(30) == 0
+@pytest.mark.parametrize(
+    ("limit", "process", "seconds"),
+    [("3000000", None, 3.0), ("3000000", "own", 3.0), ("3000000", "1", None), ("", None, None), (None, None, None)],
+)
+def test_the_watchdog_counts_when_it_is_meant_for_this_process(
+    monkeypatch: pytest.MonkeyPatch, limit: str | None, process: str | None, seconds: float | None
+) -> None:
+    for name, value in {"WATCHDOG_USEC": limit, "WATCHDOG_PID": str(os.getpid()) if process == "own" else process}.items():
+        monkeypatch.delenv(name, raising=False) if value is None else monkeypatch.setenv(name, value)
+
+    assert watchdog_seconds() == seconds

@@ -35,8 +35,8 @@ SERVER_PACKAGES = (
 )  # fmt: skip
 # The guest has no network, so what the .deb depends on is there before apt installs it.
 DEPENDENCIES_OF_THE_DEB = (
-    "kexec-tools", "makedumpfile", "python3", "python3-gi", "python3-jinja2", "python3-pyudev",
-    "python3-yaml",
+    "kexec-tools", "makedumpfile", "python3", "python3-gi", "python3-jinja2", "python3-pydbus",
+    "python3-pyudev", "python3-yaml",
 )  # fmt: skip
 # kdump-tools itself waits as a package in the guest's /root, for the stories in which it is there too.
 KDUMP_TOOLS = "kdump-tools"

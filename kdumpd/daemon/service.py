@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What org.kdumpd1.xml describes: who may do what, and what does it."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from kdumpd.daemon.authority import authorize, identify
+from kdumpd.daemon.bus import Bus
+from kdumpd.daemon.call import Call
+from kdumpd.daemon.changes import ACTIONS, Outcome, change
+from kdumpd.daemon.jobs import Jobs
+from kdumpd.daemon.loop import Mailbox
+from kdumpd.daemon.told import check_json, crash_contents, crashes, plan_json, read_properties
+from kdumpd.daemon.worker import Work, Worker
+from kdumpd.errors import BusyError, NotAuthorizedError
+
+# A client that asks for all properties one by one gets them from one look.
+FRESH_SECONDS = 1.0
+
+
+class Service:
+    """The backend of the bus. Looks at this machine in a thread of its own: a job may take minutes, an answer may not."""
+
+    def __init__(
+        self,
+        root: Path,
+        policy_file: Path,
+        jobs: Jobs,
+        mailbox: Mailbox,
+        *,
+        on_settled: Callable[[], None],
+        on_change: Callable[[str], None],
+    ) -> None:
+        self._root = root
+        self._policy_file = policy_file
+        self._jobs = jobs
+        self._reader = Worker("reader", mailbox)
+        self._snapshot = Snapshot(partial(read_properties, root, policy_file))
+        self._told: Mapping[str, Any] = {}
+        self._untold_crashes: list[dict[str, str]] = []
+        self._on_settled = on_settled
+        self._on_change = on_change
+        self._bus = Bus(self, mailbox, self._settled)
+
+    def start(self) -> None:
+        self._bus.connect()
+
+    def refresh(self, done: Callable[[Mapping[str, Any] | Exception], None]) -> None:
+        def looked(found: Mapping[str, Any] | Exception) -> None:
+            if not isinstance(found, Exception):
+                self._tell_changes(found)
+            done(found)
+
+        self._reader.submit(self._snapshot.get, looked)
+
+    def call(self, method: str, arguments: tuple[Any, ...], call: Call) -> None:
+        if method in ACTIONS:
+            authorize(call, ACTIONS[method], partial(self._queue, method, call))
+        elif method == "Plan":
+            identify(call, lambda uid: self._read(call, partial(plan_json, self._root, self._policy_file, details=uid == 0)))
+        elif method == "Check":
+            self._read(call, partial(check_json, self._root, self._policy_file))
+        elif method == "ListCrashes":
+            self._read(call, partial(crashes, self._root))
+        elif method == "GetCrash":
+            identify(call, partial(self._show_crash, call, *arguments))
+
+    def machine_changed(self) -> None:
+        """After a job: no answer may come from an older look, and who listens is told what is different."""
+        self._snapshot.invalidate()
+        with contextlib.suppress(BusyError):
+            # So many ask that the next of them will find out.
+            self.refresh(lambda _: None)
+
+    def crash_found(self, crash: dict[str, str]) -> None:
+        self._untold_crashes.append(crash)
+        self._tell_crashes()
+
+    def stop(self) -> None:
+        self._bus.flush()
+
+    def _queue(self, method: str, call: Call) -> None:
+        work = partial(change, method, self._root, self._policy_file)
+        call.answer(self._jobs.add(method, work, partial(self._job_done, method), from_caller=True))
+
+    def _job_done(self, method: str, number: int, result: Outcome | Exception) -> None:
+        outcome = result if isinstance(result, Outcome) else Outcome(ok=False, message=f"internal error: {result}")
+        self._snapshot.invalidate()
+        self._bus.job_done(number, method, outcome.ok, outcome.message, outcome.hint)
+        self.machine_changed()
+
+    def _show_crash(self, call: Call, name: str, uid: int) -> None:
+        if uid != 0:
+            raise NotAuthorizedError("only root may see what was saved of a crash", hint="see what there is: ListCrashes()")
+        self._read(call, partial(crash_contents, self._root, name))
+
+    def _read(self, call: Call, work: Work) -> None:
+        def answer(found: Any) -> None:
+            if isinstance(found, Exception):
+                raise found
+            call.answer(found)
+
+        self._reader.submit(work, partial(call.guard, answer))
+
+    def _settled(self) -> None:
+        self._tell_crashes()
+        self._on_settled()
+
+    def _tell_changes(self, now: Mapping[str, Any]) -> None:
+        changed = {name: value for name, value in now.items() if self._told and self._told[name] != value}
+        self._told = now
+        if changed:
+            self._bus.properties_changed(changed)
+            self._on_change(_summary(now))
+
+    def _tell_crashes(self) -> None:
+        if self._bus.is_up:
+            for crash in self._untold_crashes:
+                self._bus.crash_found(crash)
+            self._untold_crashes.clear()
+
+
+def _summary(now: Mapping[str, Any]) -> str:
+    """The state in one line, for systemd's status."""
+    first = now["Problems"][0][0] if now["Problems"] else ""
+    if not now["Armed"]:
+        return f"not armed: {first}"
+    return f"armed, but {first}" if first else "armed"
+
+
+class Snapshot:
+    """One look at this machine, for all who ask within a second. `get` belongs into the reader's thread."""
+
+    def __init__(self, look: Callable[[], Mapping[str, Any]]) -> None:
+        self._look = look
+        self._valid_until = 0.0
+        self._generation = 0
+        self._found: Mapping[str, Any] = {}
+
+    def get(self) -> Mapping[str, Any]:
+        now, generation = time.monotonic(), self._generation
+        if now >= self._valid_until:
+            self._found = self._look()
+            # While it looked, a job may have ended.
+            self._valid_until = now + FRESH_SECONDS if generation == self._generation else 0.0
+        return self._found
+
+    def invalidate(self) -> None:
+        self._generation += 1
+        self._valid_until = 0.0
