@@ -22,7 +22,7 @@ MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check format deb vm clean apt-lists
+.PHONY: help demo test test-fast check format deb bench vm clean apt-lists
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,10 @@ format: $(RUFF) ## format the code
 	$(RUFF) check --fix .
 
 deb: $(DEB) ## build the package: build/kdumpd.deb
+
+bench: deb apt-lists ## what kdumpd costs, beside kdump-tools in the same guest; writes docs/benchmarks.md
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+	@$(PYTHON) -m tests.bench $(DEB)
 
 vm: deb apt-lists ## an interactive guest with the package installed, on this terminal (root, no password)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))

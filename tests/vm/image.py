@@ -6,6 +6,7 @@ sfdisk the partition table, mtools the ESP and `mke2fs -d` the root file system.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -38,9 +39,11 @@ DEPENDENCIES_OF_THE_DEB = (
     "kexec-tools", "makedumpfile", "python3", "python3-gi", "python3-jinja2", "python3-pydbus",
     "python3-pyudev", "python3-yaml",
 )  # fmt: skip
-# kdump-tools itself waits as a package in the guest's /root, for the stories in which it is there too.
-KDUMP_TOOLS = "kdump-tools"
-DEPENDENCIES_OF_KDUMP_TOOLS = ("bsdextrautils", "busybox", "debconf", "file", "linux-base", "lsb-base", "ucf")
+# These wait as packages in the guest's /root, for the stories in which they are there too; what they depend on is installed.
+WAITING = {
+    "kdump-tools": ("bsdextrautils", "busybox", "debconf", "file", "linux-base", "lsb-base", "ucf"),
+    "dracut-core": ("cpio", "kpartx"),
+}
 
 # 00_header loads the GRUB modules that the signed image already has; what a hand-made first boot needs is this.
 FIRST_GRUB_CFG = f"""\
@@ -109,7 +112,7 @@ def _key() -> str:
     """A hash of what the image is made from: this file, and the versions that the archive has of its main parts."""
     wanted = (
         "linux-image-cloud-amd64", "systemd", "kexec-tools", "makedumpfile", "initramfs-tools", "grub-efi-amd64-signed",
-        KDUMP_TOOLS,
+        *WAITING,
     )  # fmt: skip
     policy = _output(["apt-cache", "policy", *wanted])
     versions = [line.strip() for line in policy.splitlines() if "Candidate:" in line]
@@ -118,16 +121,17 @@ def _key() -> str:
 
 def _build(scratch: Path) -> None:
     tree = scratch / "tree"
-    packages = ",".join(SERVER_PACKAGES + DEPENDENCIES_OF_THE_DEB + DEPENDENCIES_OF_KDUMP_TOOLS)
+    packages = ",".join([*SERVER_PACKAGES, *DEPENDENCIES_OF_THE_DEB, *itertools.chain.from_iterable(WAITING.values())])
     _run([
         "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
         '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
         SUITE, str(tree),
     ])  # fmt: skip
     # As root: the folder is ours, and the user that apt would rather be can not write into it.
-    _run(["apt-get", "download", "--quiet=2", "-oAPT::Sandbox::User=root", KDUMP_TOOLS], folder=scratch)
-    (deb,) = scratch.glob(f"{KDUMP_TOOLS}_*.deb")
-    shutil.copy(deb, tree / f"root/{KDUMP_TOOLS}.deb")
+    _run(["apt-get", "download", "--quiet=2", "-oAPT::Sandbox::User=root", *WAITING], folder=scratch)
+    for name in WAITING:
+        (deb,) = scratch.glob(f"{name}_*.deb")
+        shutil.copy(deb, tree / f"root/{name}.deb")
     release = _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
     for name, text in GUEST_FILES.items():
         path = tree / name

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`make bench`: what kdumpd costs a machine, measured in the guest beside kdump-tools, in one run."""
+
+import platform
+import re
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.vm.guest import Guest
+from tests.vm.machines import BOTH, add_kdump_tools, armed_machine
+
+REPORT = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
+ROUNDS = 5
+CALLS = 20_000
+QUIET_SECONDS = 60
+PID = "$(systemctl show --property MainPID --value kdumpd)"
+# One call after the other, as a badly written monitor would make them.
+CALLER = f"""\
+from gi.repository import Gio, GLib
+bus = Gio.bus_get_sync(Gio.BusType.SYSTEM, None)
+properties = ("org.freedesktop.DBus.Properties", "GetAll", GLib.Variant("(s)", ("org.kdumpd1",)))
+crashes = ("org.kdumpd1", "ListCrashes", None)
+for number in range({CALLS}):
+    interface, method, arguments = (properties, crashes)[number % 2]
+    bus.call_sync("org.kdumpd1", "/org/kdumpd1", interface, method, arguments, None, 0, 60000, None)
+"""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the report. `other` is what kdump-tools has, None where there is nothing to compare."""
+
+    name: str
+    value: float
+    unit: str
+    other: float | None = None
+    goal: str = ""
+
+    def __str__(self) -> str:
+        ratio = f"{self.value / self.other:.2f}" if self.other else ""
+        other = "" if self.other is None else f"{self.other:.2f} {self.unit}"
+        return f"| {self.name} | {self.value:.2f} {self.unit} | {other} | {ratio} | {self.goal} |"
+
+
+def figures(guest: Guest) -> Iterator[Figure]:
+    at_rest = _memory(guest, "VmRSS")
+    yield Figure("daemon at rest: RSS", at_rest, "MB", goal="below 40 MB")
+    yield Figure("daemon at rest: of that its own, not shared", _memory(guest, "RssAnon"), "MB")
+    before = _switches(guest)
+    guest.run(f"sleep {QUIET_SECONDS}")
+    yield Figure(f"wake-ups in {QUIET_SECONDS} quiet seconds", _switches(guest) - before, "", goal="the watchdog's only")
+    guest.write("/root/calls.py", CALLER)
+    guest.run("python3 /root/calls.py", deadline=6 * guest.deadlines.command)
+    yield Figure(f"daemon: growth by {CALLS} D-Bus calls", _memory(guest, "VmRSS") - at_rest, "MB", goal="below 10 MB")
+    ours, theirs = (_seconds(guest, command) for command in ("kdumpd status", "kdump-config status"))
+    yield Figure("status command, in the emulated guest", ours, "s", theirs)
+    yield Figure("python3 -I -S -c pass there: what no Python program gets below", _seconds(guest, "python3 -I -S -c pass"), "s")
+
+
+def _memory(guest: Guest, name: str) -> float:
+    return int(guest.run(f"grep {name} /proc/{PID}/status").stdout.split()[1]) * 1024 / 1e6
+
+
+def _switches(guest: Guest) -> int:
+    """How often any thread of the daemon went to sleep by itself: once for every time that it was woken up."""
+    return sum(map(int, re.findall(r"\d+", guest.run(f"grep -h ^voluntary /proc/{PID}/task/*/status").stdout)))
+
+
+def _seconds(guest: Guest, command: str) -> float:
+    """The median of some rounds."""
+    clock = f"s=$(date +%s%N); {command} >/dev/null 2>&1; e=$(date +%s%N); echo $(( (e - s) / 1000 ))"
+    return statistics.median(int(guest.run(clock).stdout) / 1e6 for _ in range(ROUNDS))
+
+
+def main(deb: Path) -> int:
+    machine = armed_machine(deb)
+    add_kdump_tools(machine)
+    with machine.guest("bench") as guest:
+        guest.restore(BOTH)
+        versions = guest.run(
+            "uname -r; dpkg-query -W -f '${Package} ${Version}, ' systemd kexec-tools makedumpfile kdump-tools"
+        ).stdout
+        report = _report(list(figures(guest)), " ".join(versions.split()).rstrip(","))
+    print(report)
+    REPORT.write_text(report)
+    return 0
+
+
+def _report(found: list[Figure], versions: str) -> str:
+    return "\n".join([
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. These machines are shared, and the guest is emulated: what counts are the ratios of one run.",
+        "",
+        f"Guest: 2 CPUs, 2 GiB, QEMU without KVM on {platform.machine()}; kernel {versions}.",
+        "",
+        "| figure | kdumpd | kdump-tools | ratio | goal |",
+        "|---|---|---|---|---|",
+        *map(str, found),
+        "",
+    ])  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

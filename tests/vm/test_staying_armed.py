@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Armed once, armed for good: whatever happens to the daemon, to its files and to the hardware."""
+
+import json
+
+from tests.vm.guest import Guest
+
+# Writes down every moment in which no dump kernel is loaded, as a poll of 1 ms sees it: one line for each gap.
+GAP_WATCH = """\
+import time
+gap, gaps = False, open("/root/gaps", "w")
+while True:
+    loaded = open("/sys/kernel/kexec_crash_loaded").read().strip() == "1"
+    if not loaded and not gap:
+        print("gap", file=gaps, flush=True)
+    gap = not loaded
+    time.sleep(0.001)
+"""
+PANIC_WHILE_BOOTING = """\
+[Unit]
+DefaultDependencies=no
+After=sysinit.target
+Before=basic.target
+ConditionPathExists=!/root/has-crashed
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'touch /root/has-crashed; sync; echo c > /proc/sysrq-trigger'
+[Install]
+WantedBy=basic.target
+"""
+
+
+def loaded(guest: Guest) -> bool:
+    return guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
+
+
+def last_loaded(guest: Guest) -> dict[str, str]:
+    found: dict[str, str] = json.loads(guest.read("/var/lib/kdumpd/last-loaded.json"))
+    return found
+
+
+def wait_until(guest: Guest, condition: str) -> None:
+    guest.run(f"timeout 120 sh -c 'until {condition}; do sleep 0.2; done'")
+
+
+def crash_and_read_log(guest: Guest) -> str:
+    guest.panic()
+    guest.wait_poweroff()
+    (folder,) = guest.list_folder("/var/crash")
+    return guest.read(f"/var/crash/{folder}/dmesg.txt")
+
+
+def test_a_panic_in_the_middle_of_a_boot_is_saved(guest: Guest) -> None:
+    guest.write("/etc/systemd/system/panic.service", PANIC_WHILE_BOOTING)
+    guest.run("systemctl enable panic && sync")
+    guest.run("systemctl poweroff", check=False)
+    guest.wait_poweroff()
+
+    guest.power_on()
+    guest.wait_poweroff()
+
+    (folder,) = guest.list_folder("/var/crash")
+    log = guest.read(f"/var/crash/{folder}/dmesg.txt")
+    assert "sysrq triggered crash" in log
+    assert "kdumpd.service" not in log
+
+
+def test_memory_and_cpus_that_come_and_go_are_followed(guest: Guest) -> None:
+    guest.write("/root/watch.py", GAP_WATCH)
+    guest.start("python3 /root/watch.py")
+    removable = "grep -l 1 /sys/devices/system/memory/memory*/removable | tail -n 1 | xargs dirname"
+    block = guest.run(removable).stdout.strip()
+    before = last_loaded(guest)
+
+    guest.run(f"echo offline > {block}/state")
+    wait_until(guest, f"! grep -q {before['memory']} /var/lib/kdumpd/last-loaded.json")
+    without = last_loaded(guest)
+    guest.run(f"echo online > {block}/state")
+    wait_until(guest, f"grep -q {before['memory']} /var/lib/kdumpd/last-loaded.json")
+    guest.run("echo 0 > /sys/devices/system/cpu/cpu1/online")
+    wait_until(guest, "grep -q 'cpus.*0$' /var/lib/kdumpd/last-loaded.json || ! kdumpd status | grep -q 'were added or removed'")
+    guest.run("echo 1 > /sys/devices/system/cpu/cpu1/online")
+    guest.run("sleep 10")
+
+    assert without["memory"] != before["memory"]
+    assert last_loaded(guest) == before
+    assert loaded(guest)
+    # The kernel's own swap: it gives up the old image before it takes the new one.
+    assert len(guest.read("/root/gaps").splitlines()) <= 4
+    assert "sysrq triggered crash" in crash_and_read_log(guest)
+
+
+def test_a_thousand_forged_events_load_nothing(guest: Guest) -> None:
+    guest.write("/root/watch.py", GAP_WATCH)
+    guest.start("python3 /root/watch.py")
+
+    guest.run("for number in $(seq 1000); do echo online > /sys/devices/system/memory/memory0/uevent; done")
+    guest.run("sleep 12")
+
+    assert guest.read("/root/gaps").splitlines() == []
+    assert loaded(guest)
+
+
+def test_a_daemon_that_is_killed_at_any_time_comes_back_and_the_machine_stays_armed(guest: Guest) -> None:
+    for delay in ("0", "0.3", "1", "2"):
+        guest.run("systemctl reload --no-block kdumpd", check=False)
+        guest.run(f"sleep {delay}; systemctl kill --signal=KILL kdumpd")
+        assert loaded(guest)
+        guest.run("systemctl reset-failed kdumpd; systemctl restart kdumpd")
+        assert loaded(guest)
+    assert guest.run("kdumpd status").stdout.startswith("ARMED")
+
+
+def test_a_restart_of_dbus_is_survived(guest: Guest) -> None:
+    pid = guest.run("systemctl show --property MainPID --value kdumpd").stdout
+    guest.run("systemctl restart dbus")
+    wait_until(guest, "busctl get-property org.kdumpd1 /org/kdumpd1 org.kdumpd1 Armed")
+
+    assert guest.run("busctl get-property org.kdumpd1 /org/kdumpd1 org.kdumpd1 Armed").stdout == "b true\n"
+    assert guest.run("systemctl show --property MainPID --value kdumpd").stdout == pid
+
+
+def test_a_full_var_leaves_the_last_good_image_loaded_and_status_tells(guest: Guest) -> None:
+    before = last_loaded(guest)
+    guest.run("echo dm_mod >> /etc/initramfs-tools/modules")
+    guest.run("dd if=/dev/zero of=/var/filler bs=1M status=none", check=False)
+    guest.run("systemctl reload kdumpd", check=False)
+    wait_until(guest, "systemctl status kdumpd | grep -q 'No space left'")
+
+    assert loaded(guest)
+    assert last_loaded(guest) == before
+    status = guest.run("kdumpd status", check=False)
+    assert status.returncode == 0
+    assert "/var/crash has only" in status.stdout
+
+    guest.run("rm /var/filler && systemctl reload kdumpd")
+    wait_until(guest, f"! grep -q {before['initrd']} /var/lib/kdumpd/last-loaded.json")
+    assert loaded(guest)
+
+
+def test_a_removed_kernel_package_leaves_the_machine_armed_and_a_crash_is_saved(guest: Guest) -> None:
+    guest.run("echo 'linux-base linux-base/removing-running-kernel boolean false' | debconf-set-selections")
+    guest.run("apt-get purge --yes linux-image-$(uname -r)")
+    guest.run("systemctl restart kdumpd")
+
+    assert loaded(guest)
+    status = guest.run("kdumpd status", check=False).stdout
+    assert "install that kernel's package again" in status
+    assert "sysrq triggered crash" in crash_and_read_log(guest)
+
+
+def test_the_image_of_a_new_kernel_is_built_when_it_is_installed_and_its_first_boot_builds_nothing(guest: Guest) -> None:
+    # Another kernel by name only: what counts is that the image is there before it runs.
+    guest.run("r=$(uname -r); cp -r /lib/modules/$r /lib/modules/6.1.0-new && cp /boot/vmlinuz-$r /boot/vmlinuz-6.1.0-new")
+    built = guest.run("/etc/kernel/postinst.d/kdumpd 6.1.0-new /boot/vmlinuz-6.1.0-new").stdout
+    images = guest.run("ls /var/lib/kdumpd/images").stdout
+
+    assert built == "kdumpd: building the dump image for 6.1.0-new\n"
+    assert len(images.split()) == 2
+    assert guest.run("/etc/kernel/postinst.d/kdumpd 6.1.0-new /boot/vmlinuz-6.1.0-new").stdout == ""
+    assert loaded(guest)
+
+    guest.run("rm -r /lib/modules/6.1.0-new /boot/vmlinuz-6.1.0-new && /etc/kernel/postrm.d/kdumpd 6.1.0-new")
+    assert len(guest.run("ls /var/lib/kdumpd/images").stdout.split()) == 1
+    assert loaded(guest)
+
+
+def test_an_image_by_dracut_saves_a_crash_too(guest: Guest) -> None:
+    guest.run("apt-get install --yes /root/dracut-core.deb")
+    guest.run("mv /usr/sbin/mkinitramfs /usr/sbin/mkinitramfs.gone")
+    guest.run("kdumpd arm", deadline=3 * guest.deadlines.command)
+
+    folder = last_loaded(guest)["initrd"].removesuffix("/initrd.img")
+    assert json.loads(guest.read(f"{folder}/about.json"))["generator"] == "dracut"
+    assert "sysrq triggered crash" in crash_and_read_log(guest)
+
+
+def test_the_sandbox_is_at_most_five(guest: Guest) -> None:
+    judged = guest.run("systemd-analyze security --no-pager kdumpd.service").stdout
+    assert float(judged.split("for kdumpd.service: ")[1].split()[0]) <= 5.0
