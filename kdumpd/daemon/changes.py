@@ -10,6 +10,7 @@ from kdumpd.daemon.journal import Priority, log
 from kdumpd.daemon.publish import look_and_publish
 from kdumpd.errors import KdumpdError, in_words
 from kdumpd.plan.steps import Plan
+from kdumpd.state.selftest import crash_on_purpose, look_before_test
 
 # Every method that changes something, and what polkit is asked for.
 ACTIONS = {
@@ -18,6 +19,7 @@ ACTIONS = {
     "Arm": "org.kdumpd1.arm",
     "Disarm": "org.kdumpd1.arm",
     "Rebuild": "org.kdumpd1.arm",
+    "Test": "org.kdumpd1.test",
 }
 
 _report = partial(log, Priority.INFO)
@@ -60,6 +62,8 @@ def _do(what: str, root: Path, policy_file: Path) -> str:
             return "armed with a new dump image"
         case "Disarm":
             return "disarmed: a crash now would leave nothing" if disarm(root) else "nothing was loaded"
+        case "Test":
+            raise crash_on_purpose(root, *look_before_test(root, policy_file))
         case "hotplug":
             return "loaded again" if follow_hotplug(root, policy_file, _report) else "nothing had to be loaded again"
     raise ValueError(what)

@@ -101,6 +101,23 @@ def test_rebuild_builds_what_is_there_already(client: Client, stubs: Stubs) -> N
     assert programs[-1] == "kexec"
 
 
+def test_a_test_crashes_no_machine_that_would_save_nothing(client: Client, machine: FakeMachine) -> None:
+    machine.write("proc/sysrq-trigger", "")
+    client.job("Disarm")
+    fact = "this machine was not crashed, nothing would be saved: memory is reserved, but no dump kernel is loaded"
+
+    assert client.job("Test") == (False, fact, "kdumpd arm")
+    assert machine.read("proc/sysrq-trigger") == ""
+
+
+def test_a_test_crashes_an_armed_machine(client: Client, machine: FakeMachine) -> None:
+    machine.write("proc/sysrq-trigger", "")
+
+    # A fake one survives it.
+    assert client.job("Test")[:2] == (False, "the kernel was told to crash, and did not")
+    assert machine.read("proc/sysrq-trigger") == "c"
+
+
 def test_plan_apply_and_rollback(client: Client, machine: FakeMachine) -> None:
     assert json.loads(client.call("Plan"))["steps"] == []
     machine.write("etc/kdumpd.yaml", "crashkernel: 256M\n")
@@ -213,7 +230,7 @@ def test_without_polkit_only_root_may_change_something(
     daemon: RunningDaemon, bus: PrivateBus, machine: FakeMachine, stubs: Stubs
 ) -> None:
     before = stubs.calls
-    for method in ("Apply", "Rollback", "Arm", "Disarm", "Rebuild"):
+    for method in ("Apply", "Rollback", "Arm", "Disarm", "Rebuild", "Test"):
         refused = call_as_nobody(bus, method)
         assert "org.kdumpd1.Error.NotAuthorized: only root may do this while polkit does not answer: " in refused.stderr
         assert "hint: do it as root" in refused.stderr

@@ -40,7 +40,7 @@ def last_loaded(guest: Guest) -> dict[str, str]:
 
 
 def wait_until(guest: Guest, condition: str) -> None:
-    guest.run(f"timeout 120 sh -c 'until {condition}; do sleep 0.2; done'")
+    guest.run(f"for round in $(seq 600); do {condition} && exit 0; sleep 0.2; done; exit 1")
 
 
 def crash_and_read_log(guest: Guest) -> str:
