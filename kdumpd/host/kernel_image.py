@@ -10,6 +10,8 @@ from pathlib import Path
 # image, which has at most 64 sectors.
 HEAD_BYTES = 64 * 512
 MAGIC, MAGIC_AT = b"HdrS", 0x202
+# The real-mode part in sectors, without the first (0 stands for 4), and the rest in paragraphs of 16 bytes.
+SETUP_SECTS_AT, SYSSIZE_AT = 0x1F1, 0x1F4
 VERSION_AT = 0x206
 KERNEL_VERSION_AT, KERNEL_VERSION_FROM = 0x20E, 0x200
 INIT_SIZE_AT, INIT_SIZE_SINCE = 0x260, 0x020A
@@ -23,12 +25,14 @@ ROOM_PER_FILE_BYTE = 4
 class KernelImage:
     """A kernel image as it lies on the disk. `init_size` is its own word on the memory that it starts in; None: it has none.
 
-    `release` is what `uname -r` would say; None: it does not tell.
+    `release` is what `uname -r` would say; None: it does not tell. `whole` is how large the file must be at least: kexec loads one
+    that is cut off, too, and it dies only when it starts.
     """
 
     file_size: int
     init_size: int | None
     release: str | None = None
+    whole: int = 0
 
     @property
     def room(self) -> int:
@@ -49,7 +53,12 @@ def parse_kernel_image(head: bytes, *, file_size: int) -> KernelImage:
     """The same from the beginning of the file."""
     if len(head) < INIT_SIZE_AT + 4 or not head.startswith(MAGIC, MAGIC_AT):
         return KernelImage(file_size=file_size, init_size=None)
-    return KernelImage(file_size=file_size, init_size=_init_size(head), release=_release(head))
+    return KernelImage(file_size=file_size, init_size=_init_size(head), release=_release(head), whole=_whole(head))
+
+
+def _whole(head: bytes) -> int:
+    (paragraphs,) = struct.unpack_from("<I", head, SYSSIZE_AT)
+    return ((head[SETUP_SECTS_AT] or 4) + 1) * 512 + 16 * int(paragraphs)
 
 
 def _init_size(head: bytes) -> int | None:

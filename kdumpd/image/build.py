@@ -10,6 +10,7 @@ from kdumpd.errors import ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import Facts, Generator
 from kdumpd.host.images import ABOUT, INITRD, KERNEL, AboutImage
+from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.image import dracut, initramfs_tools
 from kdumpd.image.contents import Contents, check_contents, read_contents
 from kdumpd.plan.steps import BuildImage
@@ -64,6 +65,7 @@ def _fill(root: Path, folder: Path, step: BuildImage, facts: Facts, generator: G
     started = time.monotonic()
     # A copy: when the package of that kernel is removed, the image still works. Its signature is inside the file.
     shutil.copyfile(root / step.kernel.lstrip("/"), folder / KERNEL)
+    _check_whole(step.kernel, folder)
     initrd, work = folder / INITRD, folder / WORK
     # What a generator that is killed leaves there goes away with the folder.
     work.mkdir()
@@ -82,6 +84,15 @@ def _fill(root: Path, folder: Path, step: BuildImage, facts: Facts, generator: G
         sync(file)
     about = _about(step, generator, contents, seconds=time.monotonic() - started)
     write_file(folder / ABOUT, about.to_json().encode(), 0o644)
+
+
+def _check_whole(source: str, folder: Path) -> None:
+    image = read_kernel_image(folder, KERNEL)
+    if image and image.file_size < image.whole:
+        raise ToolError(
+            f"the kernel image {source} is cut off: it has {image.file_size} bytes, expected at least {image.whole}",
+            hint="install that kernel's package again",
+        )
 
 
 def _room(facts: Facts) -> int | None:

@@ -50,12 +50,13 @@ lrwxrwxrwx   1 root     root            7 Nov 22 22:28 bin -> usr/bin
 """
 
 
-def bzimage(release: str = RELEASE, *, version: int = 0x20F, init_size: int = 53_968_896) -> bytes:
+def bzimage(release: str = RELEASE, *, version: int = 0x20F, init_size: int = 53_968_896, paragraphs: int = 0) -> bytes:
     """The beginning of a kernel image for x86 (Documentation/arch/x86/boot.rst)."""
     head = bytearray(4096)
     head[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", head, 0x206, version)
     struct.pack_into("<I", head, 0x260, init_size)
+    struct.pack_into("<I", head, 0x1F4, paragraphs)
     struct.pack_into("<H", head, 0x20E, 0x800)
     about = f"{release} (debian-kernel@lists.debian.org) #1 SMP".encode()
     head[0xA00 : 0xA00 + len(about)] = about

@@ -44,7 +44,7 @@ def test_a_bzimage_says_how_much_room_it_needs(tmp_path: Path) -> None:
 
     image = read_kernel_image(tmp_path, "/boot/vmlinuz")
 
-    assert image == KernelImage(file_size=4096, init_size=53_968_896, release=RELEASE)
+    assert image == KernelImage(file_size=4096, init_size=53_968_896, release=RELEASE, whole=2560)
     assert image.room == 53_968_896
 
 

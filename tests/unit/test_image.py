@@ -223,3 +223,19 @@ def test_the_error_of_a_full_disk_names_the_place_and_the_way_out(tmp_path: Path
     assert str(caught.value).endswith(
         ": No space left on device\nhint: make room for it in /var/lib/kdumpd; an image that was there before is still there"
     )
+
+
+def test_a_kernel_that_is_cut_off_is_no_dump_kernel(machine: FakeMachine) -> None:
+    machine.write_bytes(f"boot/vmlinuz-{RELEASE}", bzimage(paragraphs=(8192 - 2560) // 16))
+
+    with pytest.raises(
+        ToolError, match="is cut off: it has 4096 bytes, expected at least 8192\nhint: install that kernel's package"
+    ):
+        build(machine)
+    assert images(machine) == []
+
+
+def test_a_kernel_with_a_signature_behind_it_is_whole(machine: FakeMachine) -> None:
+    machine.write_bytes(f"boot/vmlinuz-{RELEASE}", bzimage(paragraphs=(4000 - 2560) // 16))
+
+    build(machine)
