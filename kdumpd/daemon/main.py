@@ -17,7 +17,7 @@ from kdumpd.daemon.jobs import Jobs
 from kdumpd.daemon.journal import Priority, log
 from kdumpd.daemon.loop import CONTINUE, Mailbox
 from kdumpd.daemon.notify import notify, watchdog_seconds
-from kdumpd.daemon.service import Service
+from kdumpd.daemon.service import Service, Tell
 from kdumpd.daemon.told import describe
 
 
@@ -36,7 +36,7 @@ class Daemon:
             self._jobs,
             self._mailbox,
             on_settled=partial(self._settled, "bus"),
-            on_change=lambda state: notify(f"STATUS={state}"),
+            on_change=self._state_changed,
         )
         # What has to happen before we are ready. The machine is armed without a bus, too: a first attempt is enough.
         self._awaited = {"bus", "job"}
@@ -73,10 +73,15 @@ class Daemon:
         notify(f"STATUS={status}")
         log(Priority.INFO, status)
         self._settled("job")
-        self._service.machine_changed()
+        self._service.machine_changed(Tell.NOTHING)
 
     def _rearmed(self, _number: int, _result: Outcome | Exception) -> None:
-        self._service.machine_changed()
+        self._service.machine_changed(Tell.ALWAYS)
+
+    def _state_changed(self, state: str) -> None:
+        # Not while the status says what the daemon is doing.
+        if "job" not in self._awaited and not self._stopping:
+            notify(f"STATUS={state}")
 
     def _settled(self, what: str) -> None:
         self._awaited.discard(what)
@@ -84,9 +89,9 @@ class Daemon:
             notify("READY=1")
 
     def _reload(self) -> bool:
-        # MONOTONIC_USEC is what systemd 253 and later want with it.
-        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         if not self._stopping:
+            # MONOTONIC_USEC is what systemd 253 and later want with it.
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
             self._awaited.add("job")
             self._keep_armed("reloading the policy")
         return CONTINUE

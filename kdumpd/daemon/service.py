@@ -4,6 +4,7 @@
 import contextlib
 import time
 from collections.abc import Callable, Mapping
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,14 @@ from kdumpd.errors import BusyError, NotAuthorizedError
 
 # A client that asks for all properties one by one gets them from one look.
 FRESH_SECONDS = 1.0
+
+
+class Tell(Enum):
+    """Whether systemd's status becomes what a look finds. NOTHING: the job has told more than a look can tell."""
+
+    ALWAYS = auto()
+    CHANGES = auto()
+    NOTHING = auto()
 
 
 class Service:
@@ -41,6 +50,8 @@ class Service:
         self._reader = Worker("reader", mailbox)
         self._snapshot = Snapshot(partial(read_properties, root, policy_file))
         self._told: Mapping[str, Any] = {}
+        # What a look has found last, in one line.
+        self._summary: str | None = None
         self._untold_crashes: list[dict[str, str]] = []
         self._on_settled = on_settled
         self._on_change = on_change
@@ -50,12 +61,7 @@ class Service:
         self._bus.connect()
 
     def refresh(self, done: Callable[[Mapping[str, Any] | Exception], None]) -> None:
-        def looked(found: Mapping[str, Any] | Exception) -> None:
-            if not isinstance(found, Exception):
-                self._tell_changes(found)
-            done(found)
-
-        self._reader.submit(self._snapshot.get, looked)
+        self._look(done, Tell.CHANGES)
 
     def call(self, method: str, arguments: tuple[Any, ...], call: Call) -> None:
         if method in ACTIONS:
@@ -69,12 +75,12 @@ class Service:
         elif method == "GetCrash":
             identify(call, partial(self._show_crash, call, *arguments))
 
-    def machine_changed(self) -> None:
-        """After a job: no answer may come from an older look, and who listens is told what is different."""
+    def machine_changed(self, tell: Tell) -> None:
+        """After a job: no answer may come from an older look, and who listens is told what is different; `tell` is for systemd."""
         self._snapshot.invalidate()
         with contextlib.suppress(BusyError):
             # So many ask that the next of them will find out.
-            self.refresh(lambda _: None)
+            self._look(lambda _: None, tell)
 
     def crash_found(self, crash: dict[str, str]) -> None:
         self._untold_crashes.append(crash)
@@ -89,9 +95,8 @@ class Service:
 
     def _job_done(self, method: str, number: int, result: Outcome | Exception) -> None:
         outcome = result if isinstance(result, Outcome) else Outcome(ok=False, message=f"internal error: {result}")
-        self._snapshot.invalidate()
         self._bus.job_done(number, method, outcome.ok, outcome.message, outcome.hint)
-        self.machine_changed()
+        self.machine_changed(Tell.ALWAYS)
 
     def _show_crash(self, call: Call, name: str, uid: int) -> None:
         if uid != 0:
@@ -110,12 +115,25 @@ class Service:
         self._tell_crashes()
         self._on_settled()
 
+    def _look(self, done: Callable[[Mapping[str, Any] | Exception], None], tell: Tell) -> None:
+        def looked(found: Mapping[str, Any] | Exception) -> None:
+            if not isinstance(found, Exception):
+                self._tell_changes(found)
+                self._sum_up(found, tell)
+            done(found)
+
+        self._reader.submit(self._snapshot.get, looked)
+
+    def _sum_up(self, now: Mapping[str, Any], tell: Tell) -> None:
+        before, self._summary = self._summary, _summary(now)
+        if tell is Tell.ALWAYS or (tell is Tell.CHANGES and before not in (None, self._summary)):
+            self._on_change(self._summary)
+
     def _tell_changes(self, now: Mapping[str, Any]) -> None:
         changed = {name: value for name, value in now.items() if self._told and self._told[name] != value}
         self._told = now
         if changed:
             self._bus.properties_changed(changed)
-            self._on_change(_summary(now))
 
     def _tell_crashes(self) -> None:
         if self._bus.is_up:
@@ -137,18 +155,18 @@ class Snapshot:
 
     def __init__(self, look: Callable[[], Mapping[str, Any]]) -> None:
         self._look = look
-        self._valid_until = 0.0
         self._generation = 0
+        # Of which generation the last look is, and until when it serves.
+        self._valid = (-1, 0.0)
         self._found: Mapping[str, Any] = {}
 
     def get(self) -> Mapping[str, Any]:
         now, generation = time.monotonic(), self._generation
-        if now >= self._valid_until:
+        if self._valid[0] != generation or now >= self._valid[1]:
             self._found = self._look()
-            # While it looked, a job may have ended.
-            self._valid_until = now + FRESH_SECONDS if generation == self._generation else 0.0
+            # A job that ended while it looked has begun another generation.
+            self._valid = (generation, now + FRESH_SECONDS)
         return self._found
 
     def invalidate(self) -> None:
         self._generation += 1
-        self._valid_until = 0.0

@@ -79,6 +79,19 @@ def test_a_reload_applies_the_policy_and_says_when_it_is_done(daemon: RunningDae
     assert "crashkernel=256M" in reserved.read("boot/grub/grub.cfg")
 
 
+def test_what_a_reload_has_to_say_stays_the_status(daemon: RunningDaemon, bus: PrivateBus, reserved: FakeMachine) -> None:
+    client = Client(bus)
+    assert client.get("State") == "ready"
+    reserved.write("etc/kdumpd.yaml", "nonsense: 1\n")
+    daemon.process.send_signal(signal.SIGHUP)
+    assert daemon.wait_for("STATUS=armed").startswith("STATUS=armed with the last good dump kernel; ")
+    client.wait_for("PropertiesChanged")
+    assert client.get("State") == "with-problems"
+    daemon.process.terminate()
+
+    assert daemon.wait_for("STATUS=") == "STOPPING=1\nSTATUS=stopping; the dump kernel stays loaded"
+
+
 def test_stopping_leaves_the_machine_armed(daemon: RunningDaemon, reserved: FakeMachine) -> None:
     daemon.process.terminate()
 
