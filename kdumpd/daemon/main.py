@@ -5,8 +5,9 @@ import signal
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from gi.repository import GLib
+from gi.repository import Gio, GLib
 
 from kdumpd.apply.look import ROOT
 from kdumpd.crashes.archive import Crash
@@ -19,6 +20,7 @@ from kdumpd.daemon.loop import CONTINUE, Mailbox
 from kdumpd.daemon.notify import notify, watchdog_seconds
 from kdumpd.daemon.service import Service, Tell
 from kdumpd.daemon.told import describe
+from kdumpd.host import layout
 
 
 class Daemon:
@@ -52,8 +54,23 @@ class Daemon:
         self._keep_armed("starting: bringing this machine to the policy")
         self._service.start()
         HotplugWatch(self.rearm).start()
+        others = self._watch_others()
         self._loop.run()
+        others.cancel()
         self._service.stop()
+
+    def _watch_others(self) -> Any:
+        """When a command has changed the state of this machine, those who listen on D-Bus hear of it, too."""
+        told = self._root / layout.TOLD
+        # GLib polls for a file whose folder is not there.
+        told.parent.mkdir(parents=True, exist_ok=True)
+        watch = Gio.File.new_for_path(str(told)).monitor_file(Gio.FileMonitorFlags.NONE, None)
+        watch.connect("changed", self._others_told)
+        return watch
+
+    def _others_told(self, _watch: Any, _file: Any, _other: Any, what: Any) -> None:
+        if what == Gio.FileMonitorEvent.CHANGES_DONE_HINT:
+            self._service.machine_changed(Tell.CHANGES)
 
     def rearm(self) -> None:
         """Memory or CPUs have changed, and what is loaded may have to be loaded again."""

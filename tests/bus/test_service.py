@@ -9,6 +9,8 @@ import time
 import pytest
 from gi.repository import GLib
 
+from kdumpd.apply import actions
+from kdumpd.daemon.publish import look_and_publish
 from tests.bus.conftest import NAME, Client, Polkit, PrivateBus, RunningDaemon, Start, as_nobody, call_as_nobody, crash, error_of
 from tests.unit.fakes import FakeMachine, Stubs
 
@@ -264,3 +266,12 @@ def test_a_polkit_that_waits_for_a_password_holds_nobody_else_up(
 
     assert "org.kdumpd1.Error." in error
     assert client.get("Armed") is True
+
+
+def test_who_listens_hears_what_a_command_has_changed(client: Client, machine: FakeMachine) -> None:
+    actions.disarm(machine.root)
+    look_and_publish(machine.root, machine.root / "etc/kdumpd.yaml")
+
+    changed = client.wait_for("PropertiesChanged")[1]
+    assert changed["Armed"] is False
+    assert changed["State"] == "not-armed"

@@ -111,6 +111,17 @@ def test_a_daemon_that_is_killed_at_any_time_comes_back_and_the_machine_stays_ar
     assert guest.run("kdumpd status").stdout.startswith("ARMED")
 
 
+def test_a_reload_of_a_broken_policy_leaves_all_as_it_was_and_status_tells(guest: Guest) -> None:
+    before = last_loaded(guest)
+    guest.write("/etc/kdumpd.yaml", "crashkernel: 256\n")
+    guest.run("systemctl reload kdumpd")
+    wait_until(guest, "systemctl show --property StatusText kdumpd | grep -q 'crashkernel: .256. has no unit'")
+
+    assert loaded(guest)
+    assert last_loaded(guest) == before
+    assert "has 1 problem, the policy that was applied last stays in force" in guest.run("kdumpd status").stdout
+
+
 def test_a_restart_of_dbus_is_survived(guest: Guest) -> None:
     pid = guest.run("systemctl show --property MainPID --value kdumpd").stdout
     guest.run("systemctl restart dbus")
@@ -151,7 +162,8 @@ def test_a_removed_kernel_package_leaves_the_machine_armed_and_a_crash_is_saved(
 
 def test_the_image_of_a_new_kernel_is_built_when_it_is_installed_and_its_first_boot_builds_nothing(guest: Guest) -> None:
     # Another kernel by name only: what counts is that the image is there before it runs.
-    guest.run("r=$(uname -r); cp -r /lib/modules/$r /lib/modules/6.1.0-new && cp /boot/vmlinuz-$r /boot/vmlinuz-6.1.0-new")
+    guest.run("cp -r /lib/modules/$(uname -r) /lib/modules/6.1.0-new")
+    guest.run("for file in vmlinuz config; do cp /boot/$file-$(uname -r) /boot/$file-6.1.0-new; done")
     built = guest.run("/etc/kernel/postinst.d/kdumpd 6.1.0-new /boot/vmlinuz-6.1.0-new").stdout
     images = guest.run("ls /var/lib/kdumpd/images").stdout
 
@@ -160,7 +172,7 @@ def test_the_image_of_a_new_kernel_is_built_when_it_is_installed_and_its_first_b
     assert guest.run("/etc/kernel/postinst.d/kdumpd 6.1.0-new /boot/vmlinuz-6.1.0-new").stdout == ""
     assert loaded(guest)
 
-    guest.run("rm -r /lib/modules/6.1.0-new /boot/vmlinuz-6.1.0-new && /etc/kernel/postrm.d/kdumpd 6.1.0-new")
+    guest.run("rm -r /lib/modules/6.1.0-new /boot/*-6.1.0-new && /etc/kernel/postrm.d/kdumpd 6.1.0-new")
     assert len(guest.run("ls /var/lib/kdumpd/images").stdout.split()) == 1
     assert loaded(guest)
 
