@@ -44,7 +44,7 @@ def test_a_kernel_with_a_broken_signature_is_refused_and_the_last_good_one_is_lo
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
     status = guest.run("kdumpd status").stdout
     assert status.startswith("DEGRADED: the dump kernel that the policy asks for could not be loaded")
-    assert "kexec_file_load failed: " in status
+    assert "the kernel says: PEFILE: Digest mismatch" in status
 
     guest.panic()
     guest.wait_poweroff()
