@@ -190,3 +190,18 @@ def test_an_image_by_dracut_saves_a_crash_too(guest: Guest) -> None:
 def test_the_sandbox_is_at_most_five(guest: Guest) -> None:
     judged = guest.run("systemd-analyze security --no-pager kdumpd.service").stdout
     assert float(judged.split("for kdumpd.service: ")[1].split()[0]) <= 5.0
+
+
+def test_a_kernel_that_loads_nothing_more_keeps_what_it_has_and_status_says_why(guest: Guest) -> None:
+    guest.run("sysctl kernel.kexec_load_disabled=1")
+    guest.write("/etc/kdumpd.yaml", "crashkernel: 192M\ndump_kernel:\n  append: pci=nomsi\n")
+    refused = guest.run("kdumpd apply --yes", check=False)
+
+    assert refused.returncode == 1
+    assert "the new dump kernel could not be loaded, the one that was loaded before still is" in refused.stderr
+    assert "hint: kernel.kexec_load_disabled is 1, so nothing can be loaded before the next reboot" in refused.stderr
+    assert loaded(guest)
+    status = guest.run("kdumpd status").stdout
+    assert status.startswith("DEGRADED: the dump kernel that the policy asks for could not be loaded")
+    assert "Operation not permitted" in status
+    assert "sysrq triggered crash" in crash_and_read_log(guest)
