@@ -205,3 +205,17 @@ def test_a_kernel_that_loads_nothing_more_keeps_what_it_has_and_status_says_why(
     assert status.startswith("DEGRADED: the dump kernel that the policy asks for could not be loaded")
     assert "Operation not permitted" in status
     assert "sysrq triggered crash" in crash_and_read_log(guest)
+
+
+def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(guest: Guest) -> None:
+    folder = "/run/systemd/system/kdumpd.service.d"
+    guest.run(f"mkdir -p {folder} && printf '[Service]\\nWatchdogSec=5s\\nRestartSec=1s\\n' > {folder}/impatient.conf")
+    guest.run("systemctl daemon-reload && systemctl restart kdumpd")
+    pid = guest.run("systemctl show --property MainPID --value kdumpd").stdout.strip()
+    guest.run("sleep 12")
+    assert guest.run("systemctl show --property MainPID --value kdumpd").stdout.strip() == pid
+
+    guest.run(f"kill -STOP {pid}")
+    wait_until(guest, f"systemctl is-active --quiet kdumpd && [ $(systemctl show --property MainPID --value kdumpd) != {pid} ]")
+    assert "Watchdog timeout" in guest.run("journalctl --boot --unit kdumpd --output cat").stdout
+    assert loaded(guest)
