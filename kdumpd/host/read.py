@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Looks at a machine through its root directory. Needs no privilege; what is hidden comes out as None."""
 
+import errno
 import json
 import os
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from kdumpd.errors import HostError
+from kdumpd.errors import BusyError, HostError
 from kdumpd.files import exists, free_bytes, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
@@ -25,6 +27,8 @@ from kdumpd.host.storage import read_storage
 from kdumpd.run import find_program
 from kdumpd.transaction import read_previous
 
+# A load takes a second or two, of a large initrd on a slow machine some more.
+BUSY_PATIENCE, BUSY_PAUSE = 20.0, 0.02
 NEEDED_TOOLS = ("kexec", "makedumpfile")
 NEEDED_GENERATOR = " or ".join(PROGRAMS.values())
 
@@ -94,7 +98,11 @@ def read_facts(
 
 
 def read_kexec(root: Path) -> Kexec:
-    """What the kernel says of its crash reservation, now."""
+    """What the kernel says of its crash reservation, now.
+
+    Raises:
+        BusyError: somebody loads a dump kernel, and does not come to an end.
+    """
     # Linux 6.19 moves both files into /sys/kernel/kexec/ and will remove the old ones.
     size = _first_text(root, "sys/kernel/kexec/crash_size", "sys/kernel/kexec_crash_size")
     loaded = _first_text(root, "sys/kernel/kexec/crash_loaded", "sys/kernel/kexec_crash_loaded")
@@ -102,7 +110,22 @@ def read_kexec(root: Path) -> Kexec:
 
 
 def _first_text(root: Path, *names: str) -> str | None:
-    return next((text for name in names if (text := read_text(root / name)) is not None), None)
+    return next((text for name in names if (text := _read_when_free(root / name)) is not None), None)
+
+
+def _read_when_free(path: Path) -> str | None:
+    """While somebody loads, crash_size answers EBUSY (crash_get_memory_size() in kernel/kexec_core.c)."""
+    end = time.monotonic() + BUSY_PATIENCE
+    while True:
+        try:
+            return read_text(path)
+        except OSError as problem:
+            if problem.errno != errno.EBUSY:
+                raise
+            if time.monotonic() >= end:
+                fact = f"somebody has been loading a dump kernel for {BUSY_PATIENCE:.0f} s, the kernel says nothing until then"
+                raise BusyError(fact, hint="see who: ps -C kexec -f") from problem
+            time.sleep(BUSY_PAUSE)
 
 
 def _missing_tools(generator: Generator | None) -> tuple[str, ...]:

@@ -22,8 +22,8 @@ from kdumpd.run import run
 KEXEC_TIMEOUT = 120.0
 FILE_SYSCALL, OLD_SYSCALL = "-s", "-c"
 BUSY = os.strerror(errno.EBUSY)
-# Somebody else loads at this moment (kexec_trylock() in kernel/kexec_core.c): seconds to wait before each new attempt.
-BUSY_WAITS = (0.2, 0.5, 1.0, 2.0, 4.0)
+# Somebody else loads at this moment (kexec_trylock() in kernel/kexec_core.c), and who comes second must come again.
+BUSY_PATIENCE, BUSY_PAUSE = 20.0, 0.1
 
 
 def load(root: Path, wanted: DumpSet) -> None:
@@ -157,16 +157,18 @@ def _try_syscalls(attempts: list[list[str]]) -> None:
         except ToolError as problem:
             # The whole command line is a screen full; what was to be loaded is in the plan.
             failures.append(f"kexec {argv[1]}: {problem.said or problem}")
+            if BUSY in problem.said:
+                break
     raise ToolError("\n".join(failures))
 
 
 def _run_when_free(argv: list[str]) -> None:
-    for wait in BUSY_WAITS:
+    end = time.monotonic() + BUSY_PATIENCE
+    while True:
         try:
             run(argv, timeout=KEXEC_TIMEOUT)
             return
         except ToolError as problem:
-            if BUSY not in problem.said:
+            if BUSY not in problem.said or time.monotonic() >= end:
                 raise
-            time.sleep(wait)
-    run(argv, timeout=KEXEC_TIMEOUT)
+            time.sleep(BUSY_PAUSE)

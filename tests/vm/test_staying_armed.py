@@ -219,3 +219,19 @@ def test_a_daemon_that_hangs_is_ended_by_the_watchdog_and_started_again(guest: G
     wait_until(guest, f"systemctl is-active --quiet kdumpd && [ $(systemctl show --property MainPID --value kdumpd) != {pid} ]")
     assert "Watchdog timeout" in guest.run("journalctl --boot --unit kdumpd --output cat").stdout
     assert loaded(guest)
+
+
+def test_another_loader_at_the_same_moment_is_waited_for(guest: Guest) -> None:
+    # The kernel answers EBUSY to whoever comes second.
+    now = last_loaded(guest)
+    load = f"kexec -s -p --initrd={now['initrd']} '--command-line={now['command_line']}' {now['kernel']}"
+    guest.write("/root/other-loader", f"while ! [ -e /root/stop ]; do {load}; sleep 0.1; done > /root/other-loader.log 2>&1\n")
+    guest.start("sh /root/other-loader")
+    for number in range(3):
+        guest.write("/etc/kdumpd.yaml", f"crashkernel: 192M\ndump_kernel:\n  append: round={number}\n")
+        guest.run("kdumpd apply --yes")
+        assert last_loaded(guest)["command_line"].endswith(f" round={number}")
+    guest.run("touch /root/stop && sleep 3")
+
+    assert "Device or resource busy" in guest.read("/root/other-loader.log")
+    assert loaded(guest)
