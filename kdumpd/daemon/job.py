@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The one thing that the daemon does, at start and on every reload: bring the machine to the policy."""
+"""What the daemon does at start and on every reload: it brings the machine to the policy."""
 
 import json
 from collections.abc import Callable

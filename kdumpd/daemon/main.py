@@ -51,9 +51,10 @@ class Daemon:
         if limit := watchdog_seconds():
             # From the loop: what a job waits for has a time limit of its own, so a worker does not hang for ever.
             GLib.timeout_add(int(limit * 500), self._still_alive)
+        # Before the first look, so that no change is missed in between.
+        HotplugWatch(self.rearm).start()
         self._keep_armed("starting: bringing this machine to the policy")
         self._service.start()
-        HotplugWatch(self.rearm).start()
         others = self._watch_others()
         self._loop.run()
         others.cancel()

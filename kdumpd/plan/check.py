@@ -15,7 +15,7 @@ from kdumpd.plan.kernel_options import Role, needs, option_findings
 from kdumpd.plan.kernel_values import kernel_values, unknown_faults
 from kdumpd.plan.make import image_folder, wanted_dump_set
 from kdumpd.plan.makedumpfile_support import unsupported
-from kdumpd.plan.readiness import Subject, troubles_by_subject
+from kdumpd.plan.readiness import Subject, Trouble, troubles_by_subject
 from kdumpd.policy.model import Compression, Loader, Policy
 from kdumpd.units import approximate_size, format_duration
 
@@ -35,20 +35,25 @@ def _findings(policy: Policy, facts: Facts, more: CheckFacts) -> Iterator[Findin
     troubles = troubles_by_subject(policy, facts)
     for subject, well in _well(facts).items():
         found = troubles[subject]
-        harmless = subject == Subject.FILES or facts.kexec.loaded
-        tell = warn if harmless else fail
-        yield from (tell(subject, trouble.fact, trouble.way_out) for trouble in found)
+        harmless = subject == Subject.FILES or bool(facts.kexec.loaded)
+        yield from (_finding(subject, trouble, harmless=harmless) for trouble in found)
         if not found and well:
             yield ok(subject, well)
     yield from _image(policy, facts)
     yield from loading_findings(facts, more)
     for store in facts.stores:
-        lost = [fail("store", trouble.fact, trouble.way_out) for trouble in troubles[store.path]]
-        yield from lost or _store(policy, facts, store, more)
+        # Where the log can't go to one store, the next may take it.
+        known = [_finding("store", trouble, harmless=True) for trouble in troubles[store.path]]
+        yield from known or _store(store, more)
     yield from _values(policy, facts)
     yield from _makedumpfile(policy, facts, more)
     yield from _watchdogs(policy, more)
     yield from _other_tools(policy, facts, more)
+
+
+def _finding(subject: str, trouble: Trouble, *, harmless: bool) -> Finding:
+    tell = warn if harmless and not trouble.serious else fail
+    return tell(subject, trouble.fact, trouble.way_out)
 
 
 def _kernel_options(policy: Policy, facts: Facts, more: CheckFacts) -> Iterator[Finding]:
@@ -93,7 +98,7 @@ def _image(policy: Policy, facts: Facts) -> Iterator[Finding]:
         yield ok(subject, layout.absolute(folder))
 
 
-def _store(policy: Policy, facts: Facts, store: Store, more: CheckFacts) -> Iterator[Finding]:
+def _store(store: Store, more: CheckFacts) -> Iterator[Finding]:
     trial = more.trials.get(store.path)
     if trial is None:
         yield warn("store", f"{store.path} does not exist", "kdumpd apply")
@@ -103,14 +108,8 @@ def _store(policy: Policy, facts: Facts, store: Store, more: CheckFacts) -> Iter
         return
     if trial.denied:
         yield warn("store", f"this user may not try to write to {store.path}", AS_ROOT)
-    if store.free is None:
-        return
-    free, ram = approximate_size(store.free), facts.sizing.ram
-    if policy.capture.vmcore is not None and store.free < ram:
-        fact = f"{store.path} has {free} free, a vmcore of this machine may take up to {approximate_size(ram)}"
-        yield warn("store", fact, "make room, or leave more out: a higher capture.vmcore.level (31 leaves out most)")
-    elif not trial.denied:
-        yield ok("store", f"{store.path} can be written to, {free} free")
+    elif store.free is not None:
+        yield ok("store", f"{store.path} can be written to, {approximate_size(store.free)} free")
 
 
 def _values(policy: Policy, facts: Facts) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
 from kdumpd.plan.ours import is_loaded_for, misses_hotplug, was_edited
 from kdumpd.plan.reservation import wanted_crashkernel
-from kdumpd.plan.stores import STORE_ON_ROOT, crash_needs, elsewhere
+from kdumpd.plan.stores import STORE_ON_ROOT, crash_needs, elsewhere, takes_a_log
 from kdumpd.policy.model import Loader, Policy
 from kdumpd.units import approximate_size, format_size
 
@@ -128,7 +128,7 @@ def _programs(facts: Facts) -> Iterator[Trouble]:
 
 
 def _stores(policy: Policy, facts: Facts) -> Troubles:
-    none_left = all(any(_store(store, policy, facts)) for store in facts.stores)
+    none_left = not any(takes_a_log(store) for store in facts.stores)
     return {store.path: tuple(_store(store, policy, facts, serious=none_left)) for store in facts.stores}
 
 

@@ -20,6 +20,11 @@ def elsewhere(store: Store) -> str:
     return f'the store "{store.path}" is on the file system that is mounted at {store.mount_point}'
 
 
+def takes_a_log(store: Store) -> bool:
+    """Whether the log of a crash would be saved there; where the memory does not fit, the log still does."""
+    return store.mount_point == "/" and (store.free is None or store.free >= LOG_NEEDS)
+
+
 def crash_needs(policy: Policy, facts: Facts) -> int:
     """The bytes that one crash may need in a store: an upper bound for the log, and for the memory if that is saved too."""
     vmcore = policy.capture.vmcore

@@ -288,17 +288,22 @@ def test_who_may_not_write_is_told_so(ready: FakeMachine) -> None:
     ]
 
 
-def test_a_store_that_is_too_small_for_a_vmcore_is_named(ready: FakeMachine) -> None:
+def test_a_store_that_is_too_small_for_a_vmcore_still_takes_the_log(ready: FakeMachine) -> None:
+    machine_of_2g = "MemTotal: 2097152 kB\nMemFree: 0 kB\n"
+    ready.write("proc/meminfo", machine_of_2g)
     facts, more = look(ready, VMCORE)
     small = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], free=GIB),))
 
     assert [finding for finding in bad(VMCORE, small, more) if finding.subject == "store"] == [
-        warn(
-            "store",
-            "/var/crash has 1G free, a vmcore of this machine may take up to 2G",
-            "make room, or leave more out: a higher capture.vmcore.level (31 leaves out most)",
-        )
+        warn("store", "/var/crash has only 1G free, a log and the memory may need 2G", "make room, or name another store")
     ]
+
+
+def test_a_dump_kernel_of_another_program_fails_though_one_is_loaded(ready: FakeMachine) -> None:
+    facts, more = look(ready)
+    foreign = dataclasses.replace(facts, last_loaded=None)
+
+    assert fail("armed", "the dump kernel was loaded by another program", "kdumpd apply") in bad(POLICY, foreign, more)
 
 
 def test_a_store_of_which_readiness_knows_better_fails_once(ready: FakeMachine) -> None:

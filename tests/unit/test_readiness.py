@@ -241,6 +241,8 @@ def test_a_store_without_room_for_the_memory_is_named(machine: FakeMachine) -> N
     assert [trouble.fact for trouble in troubles(small, policy)] == [
         "/var/crash has only 2G free, a log and the memory may need 4G"
     ]
+    # The log would be saved.
+    assert not any(trouble.serious for trouble in judge(policy, small).troubles)
 
 
 def test_new_sysfs_paths_are_read_as_the_old_ones(machine: FakeMachine) -> None:
