@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .console import say
-from .dmesg import SaveError, save_dmesg
+from .dmesg import save_dmesg
 from .durable import sync, write_file
 from .keep import remove_old_crashes
 from .machine import end_machine
 from .memory import MemoryMeter
+from .program import Saved, SaveError
 from .pstore import copy_pstore
 from .settings import MARKER, FinalAction, Settings, VmcoreSettings, is_dump_kernel
 from .status import FILE as STATUS_FILE
@@ -114,16 +115,16 @@ class Capture:
         left = self._settings.deadline - (time.monotonic() - self._began)
         self._step("vmcore", lambda: save_vmcore(vmcore, folder, settings, keep_free=self._settings.keep_free, timeout=left))
 
-    def _step(self, name: str, action: Callable[[], int]) -> bool:
-        """Does one step and puts on record how it went. `action` returns the bytes that it saved."""
+    def _step(self, name: str, action: Callable[[], Saved]) -> bool:
+        """Does one step and puts on record how it went."""
         began = time.monotonic()
         try:
-            saved, ok, detail = action(), True, ""
+            saved, ok = action(), True
         except (SaveError, OSError) as problem:
-            saved, ok, detail = 0, False, str(problem)
+            saved, ok = Saved(0, str(problem)), False
         seconds = round(time.monotonic() - began, 3)
-        self._status.steps.append(Step(name=name, ok=ok, seconds=seconds, bytes=saved, detail=detail))
-        say(f"{name}: {f'{saved} bytes' if ok else detail} ({seconds:.1f} s)")
+        self._status.steps.append(Step(name=name, ok=ok, seconds=seconds, bytes=saved.bytes, detail=saved.detail))
+        say(f"{name}: {f'{saved.bytes} bytes' if ok else saved.detail} ({seconds:.1f} s)")
         return ok
 
     def _save_status(self, folder: Path) -> None:

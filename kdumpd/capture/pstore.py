@@ -5,12 +5,13 @@ import shutil
 from pathlib import Path
 
 from .durable import sync
+from .program import Saved
 
 FOLDER = "pstore"
 
 
-def copy_pstore(pstore: Path, folder: Path) -> int:
-    """Copies every record into `folder`/pstore, durably. Returns the number of bytes.
+def copy_pstore(pstore: Path, folder: Path) -> Saved:
+    """Copies every record into `folder`/pstore, durably.
 
     The records stay where they are: the next boot may find them too, and twice is better than never.
 
@@ -19,7 +20,7 @@ def copy_pstore(pstore: Path, folder: Path) -> int:
     """
     records = sorted(path for path in pstore.iterdir() if path.is_file()) if pstore.is_dir() else []
     if not records:
-        return 0
+        return Saved(0)
     target = folder / FOLDER
     target.mkdir(mode=0o700)
     for record in records:
@@ -29,4 +30,4 @@ def copy_pstore(pstore: Path, folder: Path) -> int:
         sync(copy)
     sync(target)
     sync(folder)
-    return sum(copy.stat().st_size for copy in target.iterdir())
+    return Saved(sum(copy.stat().st_size for copy in target.iterdir()))

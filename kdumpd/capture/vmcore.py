@@ -4,8 +4,8 @@
 import os
 from pathlib import Path
 
-from .dmesg import SaveError, run
 from .durable import rename, sync
+from .program import Saved, SaveError, run
 from .settings import VmcoreSettings
 
 FILE = "vmcore"
@@ -14,8 +14,8 @@ MODE = 0o600
 OPTIONS: dict[str, list[str]] = {"lzo": ["-l"], "zlib": ["-c"], "snappy": ["-p"], "zstd": ["-z"], "none": []}
 
 
-def save_vmcore(vmcore: Path, folder: Path, settings: VmcoreSettings, *, keep_free: int, timeout: float) -> int:
-    """Writes the file vmcore into `folder`; when this returns, it is on the disk. Returns its size in bytes.
+def save_vmcore(vmcore: Path, folder: Path, settings: VmcoreSettings, *, keep_free: int, timeout: float) -> Saved:
+    """Writes the file vmcore into `folder`; when this returns, it is on the disk.
 
     Raises:
         SaveError: there is no space to begin with, or makedumpfile is missing, failed or hung. Nothing is left of it.
@@ -34,4 +34,4 @@ def save_vmcore(vmcore: Path, folder: Path, settings: VmcoreSettings, *, keep_fr
         rename(unfinished, folder / FILE)
     finally:
         unfinished.unlink(missing_ok=True)
-    return (folder / FILE).stat().st_size
+    return Saved((folder / FILE).stat().st_size)

@@ -26,7 +26,7 @@ MAKEDUMPFILE = 'echo "[    1.000000] the log" > "$3"'
 def dump_kernel(machine: FakeMachine, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMachine:
     """A machine that has crashed, seen from its dump kernel."""
     stubs.add("makedumpfile", MAKEDUMPFILE)
-    monkeypatch.setattr("kdumpd.capture.dmesg.SEARCH_PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    monkeypatch.setattr("kdumpd.capture.program.SEARCH_PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     machine.write("proc/vmcore", "")
     machine.write("var/lib/kdumpd/capture.json", Settings().to_json())
     return machine
@@ -120,7 +120,7 @@ def test_pstore_is_saved_even_when_the_log_is_not(dump_kernel: FakeMachine, stub
 
 
 def test_a_makedumpfile_that_is_not_there_is_put_on_record(dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kdumpd.capture.dmesg.SEARCH_PATH", "/nowhere")
+    monkeypatch.setattr("kdumpd.capture.program.SEARCH_PATH", "/nowhere")
 
     assert capture(dump_kernel) == [FinalAction.REBOOT]
     status = json.loads((only_folder(dump_kernel) / "status.json").read_text())
