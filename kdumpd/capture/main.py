@@ -82,7 +82,7 @@ class Capture:
             say("/proc/vmcore is missing: nothing of the crashed kernel can be saved")
             return
         say("this machine has crashed; this is its dump kernel, saving the log")
-        for store in self._settings.stores:
+        for store in self._settings.store_paths:
             try:
                 folder = new_crash_folder(self._root / store.lstrip("/"))
             except OSError as problem:

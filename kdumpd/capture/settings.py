@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-VERSION = 1
+VERSION = 2
 # On the command line of every dump kernel that kdumpd loads, and of no other kernel.
 MARKER = "kdumpd.capture"
 
@@ -22,10 +22,43 @@ class FinalAction(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class VmcoreSettings:
-    """How makedumpfile is to save the memory: what it leaves out (`-d`), and how it compresses."""
+    """How makedumpfile is to save the memory: what it leaves out (`-d`; the next level when the one before did not fit), how
+    it compresses, and for which reader: `kdump` (crash, drgn) or `elf` (gdb too), which is never compressed.
+    """
 
-    level: int = 31
+    levels: tuple[int, ...] = (31,)
     compress: str = "lzo"
+    format: str = "kdump"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mount:
+    """A file system other than the root's: where it belongs, and what mount(8) needs to know.
+
+    `by_systemd`: the way to it is too long for a capture to go by itself (LVM, LUKS, MD); systemd has to mount it.
+    """
+
+    point: str
+    source: str
+    type: str
+    options: str
+    by_systemd: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreSettings:
+    """A folder for crashes. `mount` None: it is on the root file system."""
+
+    path: str
+    mount: Mount | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrashLoop:
+    """More than `count` crashes `within` so many seconds are a loop."""
+
+    count: int = 5
+    within: int = 1800
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +67,20 @@ class Settings:
 
     dmesg: bool = True
     pstore: bool = True
+    pstore_modules: tuple[str, ...] = ()
     vmcore: VmcoreSettings | None = None
-    stores: tuple[str, ...] = ("/var/crash",)
+    stores: tuple[StoreSettings, ...] = (StoreSettings(path="/var/crash"),)
     keep_count: int = 10
     keep_size: int = field(default=5 << 30, metadata={"unit": "bytes"})
     keep_free: int = field(default=1 << 30, metadata={"unit": "bytes"})
+    crash_loop: CrashLoop | None = CrashLoop()
     deadline: int = field(default=300, metadata={"unit": "seconds"})
     then: FinalAction = FinalAction.POWEROFF
     on_failure: FinalAction = FinalAction.REBOOT
+
+    @property
+    def store_paths(self) -> tuple[str, ...]:
+        return tuple(store.path for store in self.stores)
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n"
@@ -55,21 +94,34 @@ class Settings:
         """
         try:
             found: dict[str, Any] = dict(json.loads(text))
-            vmcore = found.get("vmcore")
+            vmcore, loop = found.get("vmcore"), found.get("crash_loop")
             return cls(
                 dmesg=bool(found.get("dmesg", True)),
                 pstore=bool(found.get("pstore", True)),
-                vmcore=VmcoreSettings(level=int(vmcore["level"]), compress=str(vmcore["compress"])) if vmcore else None,
-                stores=tuple(str(store) for store in found["stores"]),
+                pstore_modules=tuple(str(name) for name in found.get("pstore_modules", ())),
+                vmcore=_vmcore(vmcore) if vmcore else None,
+                stores=tuple(_store(store) for store in found["stores"]),
                 keep_count=int(found.get("keep_count", cls.keep_count)),
                 keep_size=int(found.get("keep_size", cls.keep_size)),
                 keep_free=int(found.get("keep_free", cls.keep_free)),
+                crash_loop=CrashLoop(count=int(loop["count"]), within=int(loop["within"])) if loop else None,
                 deadline=int(found["deadline"]),
                 then=FinalAction(found["then"]),
                 on_failure=FinalAction(found["on_failure"]),
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not a capture.json of version {VERSION}: {problem!r}") from problem
+
+
+def _vmcore(found: dict[str, Any]) -> VmcoreSettings:
+    return VmcoreSettings(
+        levels=tuple(int(level) for level in found["levels"]), compress=str(found["compress"]), format=str(found["format"])
+    )
+
+
+def _store(found: dict[str, Any]) -> StoreSettings:
+    mount = found.get("mount")
+    return StoreSettings(path=str(found["path"]), mount=Mount(**mount) if mount else None)
 
 
 def is_dump_kernel(root: Path) -> bool:

@@ -26,7 +26,7 @@ def save_vmcore(vmcore: Path, folder: Path, settings: VmcoreSettings, *, keep_fr
     if free <= keep_free:
         raise SaveError(f"{free >> 20} MiB are free, and {keep_free >> 20} MiB are to stay free")
     unfinished = folder / f"{FILE}.incomplete"
-    options = ["-d", str(settings.level), *OPTIONS.get(settings.compress, [])]
+    options = ["-d", ",".join(map(str, settings.levels)), *OPTIONS.get(settings.compress, [])]
     try:
         run(["makedumpfile", *options, str(vmcore), str(unfinished)], timeout=timeout)
         unfinished.chmod(MODE)

@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
 def _announcement(state: State, settings: Settings) -> Iterator[str]:
     """What will happen, in plain words."""
     what = "the log and the memory" if settings.vmcore else "the log"
-    where, deadline = ", else to ".join(settings.stores), format_duration(settings.deadline)
+    where, deadline = ", else to ".join(settings.store_paths), format_duration(settings.deadline)
     yield "this crashes this machine, now and on purpose:"
     yield "  * the kernel panics: everybody is thrown out, every program ends, and what it has not saved is lost"
     yield "    (what was written to files is brought to the disks first)"

@@ -63,7 +63,7 @@ def capture_settings(root: Path) -> Settings:
 
 def capture_stores(root: Path) -> tuple[str, ...]:
     """Where the dump kernel saves."""
-    return capture_settings(root).stores
+    return capture_settings(root).store_paths
 
 
 def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:

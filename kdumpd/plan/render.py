@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import jinja2
 
-from kdumpd.capture.settings import FinalAction, Settings, VmcoreSettings
+from kdumpd.capture.settings import FinalAction, Settings, StoreSettings, VmcoreSettings
 from kdumpd.errors import KdumpdError
 from kdumpd.host import layout
 from kdumpd.host.facts import BootLoader, Facts
@@ -60,12 +60,12 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
 
 def _settings(policy: Policy) -> Settings:
     capture = policy.capture
-    vmcore = VmcoreSettings(level=capture.vmcore.level, compress=capture.vmcore.compress) if capture.vmcore else None
+    vmcore = VmcoreSettings(levels=(capture.vmcore.level,), compress=capture.vmcore.compress) if capture.vmcore else None
     return Settings(
         dmesg=capture.dmesg,
         pstore=policy.pstore.harvest,
         vmcore=vmcore,
-        stores=capture.stores,
+        stores=tuple(StoreSettings(path=path) for path in capture.stores),
         keep_count=capture.keep.count,
         keep_size=capture.keep.size,
         keep_free=capture.keep.free,

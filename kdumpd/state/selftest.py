@@ -59,7 +59,7 @@ def _new_test(root: Path, state: State, settings: Settings) -> StartedTest:
         started=time.strftime(TIME_FORMAT, time.gmtime()),
         kernel=state.facts.release,
         dump_kernel=state.dump_kernel,
-        stores=settings.stores,
+        stores=settings.store_paths,
         vmcore=settings.vmcore is not None,
-        known=tuple(str(crash.folder) for crash in list_crashes(root, settings.stores)),
+        known=tuple(str(crash.folder) for crash in list_crashes(root, settings.store_paths)),
     )

@@ -13,7 +13,7 @@ import pytest
 
 from kdumpd.capture import main as capture_main
 from kdumpd.capture.main import Capture, new_crash_folder
-from kdumpd.capture.settings import FinalAction, Settings, VmcoreSettings, is_dump_kernel
+from kdumpd.capture.settings import FinalAction, Mount, Settings, StoreSettings, VmcoreSettings, is_dump_kernel
 from kdumpd.capture.status import Memory, Status, Step
 from tests.unit.fakes import FakeMachine, Stubs
 
@@ -84,7 +84,9 @@ def test_without_a_vmcore_it_says_so_and_takes_the_failure_action(dump_kernel: F
 
 def test_the_next_store_is_tried_when_the_first_fails(dump_kernel: FakeMachine) -> None:
     dump_kernel.write("first", "a file")
-    dump_kernel.write("var/lib/kdumpd/capture.json", Settings(stores=("/first", "/second")).to_json())
+    dump_kernel.write(
+        "var/lib/kdumpd/capture.json", Settings(stores=(StoreSettings(path="/first"), StoreSettings(path="/second"))).to_json()
+    )
 
     assert capture(dump_kernel) == [FinalAction.POWEROFF]
     status = Status.from_json((only_folder(dump_kernel, "second") / "status.json").read_text())
@@ -202,7 +204,9 @@ def test_only_the_marker_makes_a_dump_kernel(machine: FakeMachine) -> None:
 
 
 def test_settings_and_status_survive_the_way_between_the_kernels() -> None:
-    settings = Settings(stores=("/a", "/b"), deadline=77, then=FinalAction.HALT, on_failure=FinalAction.POWEROFF)
+    mount = Mount(point="/srv", source="UUID=1", type="ext4", options="rw")
+    stores = (StoreSettings(path="/a"), StoreSettings(path="/srv/b", mount=mount))
+    settings = Settings(stores=stores, deadline=77, then=FinalAction.HALT, on_failure=FinalAction.POWEROFF)
     status = Status(
         started="now", kernel="6.1", steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=3)], memory_kib=Memory(total=5)
     )
@@ -239,7 +243,7 @@ def capture_with(machine: FakeMachine, settings: Settings) -> Status:
 
 def test_the_memory_is_saved_after_the_log_when_it_is_asked_for(dump_kernel: FakeMachine, stubs: Stubs) -> None:
     stubs.add("makedumpfile", 'case "$1" in -d) echo memory > "$5";; *) echo log > "$3";; esac')
-    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(level=17, compress="zlib"), keep_free=0))
+    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(levels=(17,), compress="zlib"), keep_free=0))
 
     assert [(step.name, step.ok) for step in status.steps] == [("dmesg", True), ("pstore", True), ("vmcore", True)]
     folder = only_folder(dump_kernel)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.capture.settings import Settings, VmcoreSettings
+from kdumpd.capture.settings import Settings, StoreSettings, VmcoreSettings
 from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.cli.main import main
 from kdumpd.crashes import provoke, selftest
@@ -290,7 +290,9 @@ def test_what_will_happen_is_said_before(armed: FakeMachine, capsys: pytest.Capt
 def test_it_is_said_by_what_was_applied_not_by_a_policy_that_is_not_in_force_yet(
     armed: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    applied = dataclasses.replace(Settings(), stores=("/a", "/b"), vmcore=VmcoreSettings(), deadline=90)
+    applied = dataclasses.replace(
+        Settings(), stores=(StoreSettings(path="/a"), StoreSettings(path="/b")), vmcore=VmcoreSettings(), deadline=90
+    )
     armed.write("var/lib/kdumpd/capture.json", applied.to_json())
     kdumpd(armed, "test", "--yes")
 
