@@ -22,7 +22,7 @@ MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check format deb bench vm clean apt-lists
+.PHONY: help demo test test-fast check format deb bench faults vm clean apt-lists
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -44,7 +44,8 @@ check: $(RUFF) deb ## linters and types
 	$(RUFF) format --check .
 	$(RUFF) check .
 	mypy
-	shellcheck packaging/kernel/*/* .ci/run tests/verify-units.sh packaging/initramfs-tools/hooks/* packaging/dracut/*/*.sh
+	shellcheck packaging/kernel/*/* .ci/run tests/verify-units.sh packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* \
+		packaging/dracut/*/*.sh packaging/initrd/*
 	tests/verify-units.sh $(DEB)
 
 format: $(RUFF) ## format the code
@@ -56,6 +57,9 @@ deb: $(DEB) ## build the package: build/kdumpd.deb
 bench: deb apt-lists ## what kdumpd costs, beside kdump-tools in the same guest; writes docs/benchmarks.md
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.bench $(DEB)
+
+faults: ## docs/faults.md, by the last `make test`
+	@$(PYTHON) -m tests.vm.faults_table
 
 vm: deb apt-lists ## an interactive guest with the package installed, on this terminal (root, no password)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))

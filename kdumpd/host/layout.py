@@ -13,6 +13,8 @@ INITRAMFS_CONF = STATE / "initramfs-tools"
 DRACUT_CONF = STATE / "dracut.conf.d"
 # As installed. mkinitramfs runs it only where it is copied into the folder above; dracut finds its module by the folder.
 INITRAMFS_HOOKS = Path("usr/lib/kdumpd/initramfs-tools")
+# What the hooks of both put into the initrd.
+INITRD_FILES = Path("usr/lib/kdumpd/initrd")
 # The policy that was applied last, without drop-ins and comments; and the one that a rollback took back.
 IN_FORCE = STATE / "policy-in-force.yaml"
 ROLLED_BACK = STATE / "policy-rolled-back.yaml"

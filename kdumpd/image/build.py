@@ -13,6 +13,7 @@ from kdumpd.host.images import ABOUT, INITRD, KERNEL, AboutImage
 from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.image import dracut, initramfs_tools
 from kdumpd.image.contents import Contents, check_contents, read_contents
+from kdumpd.image.needs import image_needs
 from kdumpd.plan.steps import BuildImage
 
 MAKERS = {Generator.INITRAMFS_TOOLS: initramfs_tools.make_initrd, Generator.DRACUT: dracut.make_initrd}
@@ -70,7 +71,8 @@ def _fill(root: Path, folder: Path, step: BuildImage, facts: Facts, generator: G
     # What a generator that is killed leaves there goes away with the folder.
     work.mkdir()
     make_initrd = MAKERS[generator]
-    make_initrd(root, release=step.release, output=initrd, work=work, storage=facts.storage, has_efi=facts.pstore.has_efi)
+    needs = image_needs(facts)
+    make_initrd(root, release=step.release, output=initrd, work=work, needs=needs)
     if not initrd.is_file() or initrd.stat().st_size == 0:
         raise ToolError(
             f"{generator} ended well, but made no initrd for kernel {step.release}", hint=f"is there room in /{layout.STATE}?"

@@ -5,8 +5,7 @@ import shutil
 from pathlib import Path
 
 from kdumpd.host import layout
-from kdumpd.host.storage import Storage
-from kdumpd.image.needs import Part, unneeded
+from kdumpd.image.needs import Needs, Part
 from kdumpd.image.settings import hook_settings
 from kdumpd.run import run
 
@@ -28,7 +27,7 @@ MODULES_OF_PART = {
 }
 
 
-def make_initrd(root: Path, *, release: str, output: Path, work: Path, storage: Storage | None, has_efi: bool) -> None:
+def make_initrd(root: Path, *, release: str, output: Path, work: Path, needs: Needs) -> None:
     """Makes an initrd for a kernel by the administrator's configuration, ours on top; scratch files are in `work`.
 
     Raises:
@@ -40,8 +39,8 @@ def make_initrd(root: Path, *, release: str, output: Path, work: Path, storage: 
     conf.mkdir(parents=True)
     for file in sorted((root / "etc/dracut.conf.d").glob("*.conf")):
         shutil.copyfile(file, conf / file.name)
-    (conf / SETTINGS_FILE).write_text(hook_settings(storage, has_efi=has_efi))
-    omit = " ".join([*NEVER, *(module for part in unneeded(storage) for module in MODULES_OF_PART.get(part, ()))])
+    (conf / SETTINGS_FILE).write_text(hook_settings(needs))
+    omit = " ".join([*NEVER, *(module for part in needs.unneeded for module in MODULES_OF_PART.get(part, ()))])
     # fmt: off
     run([
         "dracut", "--force", "--quiet", "--confdir", conf, "--tmpdir", work, "--kver", release,

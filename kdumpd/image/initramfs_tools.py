@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kdumpd.files import copy_tree
 from kdumpd.host import layout
-from kdumpd.host.storage import Storage
+from kdumpd.image.needs import Needs
 from kdumpd.image.settings import hook_settings
 from kdumpd.run import run
 
@@ -15,14 +15,16 @@ BUILD_TIMEOUT = 900.0
 # conf.d is read after initramfs.conf, in name order.
 SETTINGS_FILE = "conf.d/zz-kdumpd"
 SETTINGS = """\
-# Only what this machine needs to mount its root; no waiting for a swap device to resume from.
+# Only what this machine needs to mount its root; no waiting for a swap device to resume from; busybox, because the first door
+# is made of it.
 MODULES=dep
 RESUME=none
+BUSYBOX=y
 """
 HOOK_SETTINGS_FILE = "kdumpd"
 
 
-def make_initrd(root: Path, *, release: str, output: Path, work: Path, storage: Storage | None, has_efi: bool) -> None:
+def make_initrd(root: Path, *, release: str, output: Path, work: Path, needs: Needs) -> None:
     """Makes an initrd for a kernel by the administrator's configuration, ours on top; scratch files are in `work`.
 
     Raises:
@@ -33,10 +35,8 @@ def make_initrd(root: Path, *, release: str, output: Path, work: Path, storage: 
     copy_tree(root / "etc/initramfs-tools", conf)
     # mkinitramfs runs the hooks of this folder after those of all packages (so it is in 0.142, Debian 12), and for our
     # image only: the system's own is made from /etc.
-    for hook in sorted((root / layout.INITRAMFS_HOOKS / "hooks").iterdir()):
-        (conf / "hooks").mkdir(exist_ok=True)
-        shutil.copy(hook, conf / "hooks")
-    for name, content in ((SETTINGS_FILE, SETTINGS), (HOOK_SETTINGS_FILE, hook_settings(storage, has_efi=has_efi))):
+    shutil.copytree(root / layout.INITRAMFS_HOOKS, conf, dirs_exist_ok=True)
+    for name, content in ((SETTINGS_FILE, SETTINGS), (HOOK_SETTINGS_FILE, hook_settings(needs))):
         (conf / name).parent.mkdir(exist_ok=True)
         (conf / name).write_text(content)
     run(["mkinitramfs", "-d", conf, "-o", output, release], timeout=BUILD_TIMEOUT, environment={"TMPDIR": str(work)})

@@ -2,9 +2,12 @@
 """What of an ordinary initrd this machine's dump kernel does not need to reach its store."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 
+from kdumpd.host.facts import Facts
 from kdumpd.host.storage import LayerKind, Storage
+from kdumpd.plan.doors import way
 
 
 class Part(StrEnum):
@@ -21,6 +24,8 @@ class Part(StrEnum):
     MULTIPATH = "multipath"
     DEVICE_MAPPER = "device-mapper"
     BTRFS = "btrfs"
+    # The generator's own /init and what only that needs: udev, kmod, klibc.
+    GENERATOR = "generator"
 
 
 # Nobody sits there who would look or answer, and a file system that needs a repair does not get one in little memory.
@@ -34,9 +39,37 @@ PART_OF_LAYER = {
 }
 
 
-def unneeded(storage: Storage | None) -> tuple[Part, ...]:
-    """What may be left out; where the way to the store is not known, only what no dump needs."""
-    return (*NEVER, *_by_storage(storage)) if storage else NEVER
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a dump initrd is made for.
+
+    `direct`: our own /init mounts the root, by `modules`; else the generator's scripts do. `rescue_modules` are those for the store
+    that takes the log when the root is dead.
+    """
+
+    direct: bool
+    file_system: str
+    modules: tuple[str, ...]
+    rescue_modules: tuple[str, ...]
+    unneeded: tuple[Part, ...]
+
+
+def image_needs(facts: Facts) -> Needs:
+    """What this machine's dump initrd has to do."""
+    storage, direct = facts.storage, way(facts).direct
+    return Needs(
+        direct=direct,
+        file_system=storage.file_system if storage else "",
+        modules=storage.modules if storage else (),
+        rescue_modules=(),
+        unneeded=unneeded(storage, direct=direct),
+    )
+
+
+def unneeded(storage: Storage | None, *, direct: bool) -> tuple[Part, ...]:
+    """What may be left out; where the way to the root is not known, only what no dump needs."""
+    by_way = (Part.GENERATOR,) if direct else ()
+    return (*NEVER, *_by_storage(storage), *by_way) if storage else NEVER
 
 
 def _by_storage(storage: Storage) -> Iterator[Part]:
@@ -51,8 +84,3 @@ def _by_storage(storage: Storage) -> Iterator[Part]:
         yield Part.DEVICE_MAPPER
     if storage.file_system != "btrfs":
         yield Part.BTRFS
-
-
-def pstore_modules(*, has_efi: bool) -> tuple[str, ...]:
-    """Backends of pstore that nothing loads by itself in a dump kernel without udev. That of ACPI is built in."""
-    return ("efi_pstore",) if has_efi else ()

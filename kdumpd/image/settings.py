@@ -4,19 +4,22 @@
 import shlex
 
 from kdumpd import __version__
-from kdumpd.host.storage import Storage
-from kdumpd.image.needs import pstore_modules, unneeded
+from kdumpd.host import layout
+from kdumpd.image.needs import Needs
 
 # The hooks leave this file in the initrd: by it the check knows that they ran.
 MARK = "etc/kdumpd-image"
 
 
-def hook_settings(storage: Storage | None, *, has_efi: bool) -> str:
-    """Assignments that a shell can source."""
+def hook_settings(needs: Needs) -> str:
+    """Assignments that a shell can source. The initrd itself has them too."""
     values = {
         "kdumpd_version": __version__,
-        "kdumpd_modules": " ".join(storage.modules if storage else ()),
-        "kdumpd_load": " ".join(pstore_modules(has_efi=has_efi)),
-        "kdumpd_unneeded": " ".join(unneeded(storage)),
+        "kdumpd_files": layout.absolute(layout.INITRD_FILES),
+        "kdumpd_direct": "yes" if needs.direct else "no",
+        "kdumpd_file_system": needs.file_system,
+        "kdumpd_modules": " ".join(needs.modules),
+        "kdumpd_rescue_modules": " ".join(needs.rescue_modules),
+        "kdumpd_unneeded": " ".join(needs.unneeded),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

@@ -64,8 +64,10 @@ def test_mkinitramfs_gets_the_administrators_configuration_with_our_settings_and
     assert (conf / "hooks/kdumpd").stat().st_mode & 0o111 == 0o111
     given = dict(word.split("=", 1) for word in shlex.split((conf / "kdumpd").read_text()))
     assert given["kdumpd_modules"] == "ext4 virtio_blk virtio_pci"
-    assert given["kdumpd_load"] == "efi_pstore"
-    assert given["kdumpd_unneeded"] == ("firmware fsck graphics network lvm luks md multipath keyboard device-mapper btrfs")
+    assert given["kdumpd_direct"] == "yes"
+    assert given["kdumpd_unneeded"] == (
+        "firmware fsck graphics network lvm luks md multipath keyboard device-mapper btrfs generator"
+    )
     assert not (machine.root / "etc/initramfs-tools/hooks").exists()
 
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from kdumpd.host.storage import Layer, LayerKind, Storage
+from kdumpd.image.needs import Needs, unneeded
 from kdumpd.image.settings import MARK, hook_settings
 from tests.unit.fakes import HOOKS, RELEASE, Stubs
+
+FIRST_DOOR = HOOKS.parent / "initrd"
 
 KERNEL = f"usr/lib/modules/{RELEASE}/kernel"
 LIBRARIES = {"lvm": ("libdevmapper.so.1", "libc.so.6"), "udevadm": ("libc.so.6",)}
@@ -24,7 +27,7 @@ FILES = (
 LOCAL_DISK = Storage(device="/dev/sda1", file_system="ext4", layers=(), modules=("qla2xxx", "bnx2fc"), local=True)
 FUNCTIONS = """\
 manual_add_modules() { for name; do echo "$name" >> "$DESTDIR/asked"; done; }
-force_load() { mkdir -p "$DESTDIR/conf"; echo "$@" >> "$DESTDIR/conf/modules"; }
+copy_exec() { :; }
 """
 
 
@@ -38,6 +41,7 @@ def initrd(tmp_path: Path, stubs: Stubs) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch(0o755 if "bin/" in name else 0o644)
     (folder / "usr/lib/x86_64/libdevmapper.so.1").symlink_to("libdevmapper.so.1.02")
+    (folder / "init").write_text("the generator's")
     cases = []
     for program, libraries in LIBRARIES.items():
         told = "\n".join(f"\t{library} => /lib/x86_64/{library} (0x00007f)" for library in libraries)
@@ -49,7 +53,7 @@ def initrd(tmp_path: Path, stubs: Stubs) -> Path:
     return folder
 
 
-def run_hook(initrd: Path, storage: Storage | None, *, has_efi: bool = False) -> set[str]:
+def run_hook(initrd: Path, storage: Storage | None, *, direct: bool = False) -> set[str]:
     """What is left of the files."""
     conf = initrd.parent / "conf"
     (conf / "hooks").mkdir(parents=True)
@@ -57,7 +61,15 @@ def run_hook(initrd: Path, storage: Storage | None, *, has_efi: bool = False) ->
     hook = conf / "hooks/kdumpd"
     hook.write_text((HOOKS / "hooks/kdumpd").read_text().replace("/usr/share/initramfs-tools/hook-functions", f"{conf}/functions"))
     hook.chmod(0o755)
-    (conf / "kdumpd").write_text(hook_settings(storage, has_efi=has_efi))
+    needs = Needs(
+        direct=direct,
+        file_system="ext4",
+        modules=storage.modules if storage else (),
+        rescue_modules=("usb_storage",),
+        unneeded=unneeded(storage, direct=direct),
+    )
+    settings = hook_settings(needs).replace("/usr/lib/kdumpd/initrd", str(FIRST_DOOR))
+    (conf / "kdumpd").write_text(settings)
     folders = {"CONFDIR": str(conf), "DESTDIR": str(initrd), "__TMPEARLYCPIO": str(initrd.parent / "early")}
     environment = {**os.environ, **folders, "version": RELEASE}
     subprocess.run([hook], env=environment, check=True)
@@ -90,11 +102,32 @@ def test_where_the_way_to_the_store_is_not_known_every_driver_stays_but_graphics
     assert names(gone) == {"fsck.ext4", "drm.ko.xz", "fiji.bin"}
 
 
-def test_the_drivers_of_the_store_are_asked_for_and_the_backend_of_pstore_is_loaded(initrd: Path) -> None:
-    run_hook(initrd, LOCAL_DISK, has_efi=True)
+def test_the_drivers_of_the_root_and_of_the_store_for_a_dead_root_are_asked_for(initrd: Path) -> None:
+    run_hook(initrd, LOCAL_DISK)
 
-    assert (initrd / "asked").read_text().split() == ["qla2xxx", "bnx2fc"]
-    assert (initrd / "conf/modules").read_text() == "efi_pstore\n"
+    assert (initrd / "asked").read_text().split() == ["qla2xxx", "bnx2fc", "usb_storage"]
+
+
+def test_where_the_generator_mounts_the_root_its_own_init_runs_behind_ours(initrd: Path) -> None:
+    run_hook(initrd, LOCAL_DISK)
+
+    assert (initrd / "init").read_text() == (FIRST_DOOR / "init").read_text()
+    assert (initrd / "init.generator").read_text() == "the generator's"
+    assert "kdumpd_direct=no\n" in (initrd / "kdumpd/settings").read_text()
+
+
+def test_where_our_init_mounts_the_root_nothing_of_the_generator_is_left_but_busybox(initrd: Path, stubs: Stubs) -> None:
+    (initrd / "bin/busybox").write_text("busybox")
+    (initrd / "bin/kmod").touch(0o755)
+    (initrd / "sbin/modprobe").symlink_to("/bin/kmod")
+    stubs.add("busybox", "echo sh; echo mount")
+    left = run_hook(initrd, LOCAL_DISK, direct=True)
+
+    assert "udevadm" not in names(left)
+    assert not (initrd / "init.generator").exists()
+    assert (initrd / "kdumpd/functions").exists()
+    for name in ("bin/sh", "bin/mount", "sbin/modprobe"):
+        assert (initrd / name).read_text() == "busybox"
 
 
 @pytest.mark.parametrize(("name", "stays"), [("x86/microcode/GenuineIntel.bin", False), ("firmware/acpi/dsdt.aml", True)])

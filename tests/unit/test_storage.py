@@ -80,7 +80,7 @@ def test_lvm_on_luks_on_md_on_two_disks_is_found_layer_by_layer(machine: FakeMac
     ]
     assert found.modules == ("ahci", "dm_crypt", "dm_mod", "md_mod", "raid1", "xfs")
     assert found.local
-    assert set(unneeded(found)) == {Part.FIRMWARE, Part.FSCK, Part.GRAPHICS, Part.NETWORK, Part.MULTIPATH, Part.BTRFS}
+    assert set(unneeded(found, direct=False)) == {Part.FIRMWARE, Part.FSCK, Part.GRAPHICS, Part.NETWORK, Part.MULTIPATH, Part.BTRFS}
 
 
 def test_a_partition_on_a_multipath_device_is_multipath(machine: FakeMachine) -> None:
@@ -101,7 +101,7 @@ def test_all_disks_of_a_btrfs_count(machine: FakeMachine) -> None:
     mount(machine, "0:31", "btrfs", "/dev/vda1")
 
     assert storage(machine).modules == ("btrfs", "nvme", "virtio_blk", "virtio_pci")
-    assert Part.BTRFS not in unneeded(storage(machine))
+    assert Part.BTRFS not in unneeded(storage(machine), direct=False)
 
 
 def test_the_controller_of_an_nvme_with_several_paths_is_found_beside_it(machine: FakeMachine) -> None:
@@ -131,7 +131,7 @@ def test_a_disk_behind_a_network_keeps_the_network(machine: FakeMachine, disk: s
     mount(machine, "8:0", "ext4", "/dev/sda")
 
     assert not storage(machine).local
-    assert Part.NETWORK not in unneeded(storage(machine))
+    assert Part.NETWORK not in unneeded(storage(machine), direct=False)
 
 
 def test_a_file_system_without_a_disk_is_told_as_it_is_and_keeps_the_network(machine: FakeMachine) -> None:
@@ -144,11 +144,13 @@ def test_a_device_mapper_target_that_nobody_knows_keeps_every_layer(machine: Fak
     machine.link("sys/dev/block/253:0", make_dm(machine, "dm-0", "DMRAID-isw", f"sys/devices/{DISK}"))
     mount(machine, "253:0", "ext4", "/dev/mapper/isw")
 
-    assert set(unneeded(storage(machine))) & {Part.LVM, Part.LUKS, Part.MD, Part.MULTIPATH, Part.DEVICE_MAPPER} == set()
+    assert (
+        set(unneeded(storage(machine), direct=False)) & {Part.LVM, Part.LUKS, Part.MD, Part.MULTIPATH, Part.DEVICE_MAPPER} == set()
+    )
 
 
 def test_where_proc_does_not_tell_only_what_no_dump_needs_is_left_out(machine: FakeMachine) -> None:
     (machine.root / "proc/self/mountinfo").unlink()
 
     assert read_storage(machine.root, RELEASE) is None
-    assert set(unneeded(None)) == {Part.FIRMWARE, Part.FSCK, Part.GRAPHICS}
+    assert set(unneeded(None, direct=False)) == {Part.FIRMWARE, Part.FSCK, Part.GRAPHICS}

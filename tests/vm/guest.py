@@ -9,17 +9,25 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from tests.vm.channel import Channel, ChannelError
-from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START, SECURE_OVMF_CODE
+from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START, SECURE_OVMF_CODE, SPARE_SIZE, SPARE_START
 
 TIMEOUT_FACTOR = float(os.environ.get("KDUMPD_TEST_TIMEOUT_FACTOR", "1"))
 ACCEL = os.environ.get("KDUMPD_TEST_ACCEL", "tcg,thread=multi")
 CONSOLE_TAIL = 40
 ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
+
+
+class Partition(Enum):
+    """A file system of the guest's disk: where it begins, and how long it is."""
+
+    ROOT = (ROOT_START, ROOT_SIZE)
+    SPARE = (SPARE_START, SPARE_SIZE)
 
 
 class VmError(AssertionError):
@@ -188,15 +196,15 @@ class Guest:
                 raise self.error(f"the console never showed {text!r}")
             time.sleep(0.1)
 
-    def read(self, path: str) -> str:
+    def read(self, path: str, partition: Partition = Partition.ROOT) -> str:
         """The text of a file: through the agent while the guest runs, off its disk when it is powered off."""
         if self._process is not None:
             return self.run(f"cat '{path}'").stdout
-        return _debugfs(self._root_file_system(), f'cat "{path}"')
+        return _debugfs(self._file_system(partition), f'cat "{path}"')
 
-    def list_folder(self, path: str) -> dict[str, int]:
+    def list_folder(self, path: str, partition: Partition = Partition.ROOT) -> dict[str, int]:
         """Name -> permission bits of what a folder holds on the disk of a guest that is powered off."""
-        lines = _debugfs(self._root_file_system(), f'ls -p "{path}"').split()
+        lines = _debugfs(self._file_system(partition), f'ls -p "{path}"').splitlines()
         entries = [line.split("/") for line in lines if line.startswith("/")]
         return {name: stat.S_IMODE(int(mode, 8)) for _, _, mode, _, _, name, *_ in entries if name not in (".", "..")}
 
@@ -231,7 +239,8 @@ class Guest:
         qmp, agent = self._scratch / "qmp", self._scratch / "agent"
         qmp.unlink(missing_ok=True)
         agent.unlink(missing_ok=True)
-        (self._scratch / "root.raw").unlink(missing_ok=True)
+        for partition in Partition:
+            self._copy_of(partition).unlink(missing_ok=True)
         self._process = subprocess.Popen(
             # The kernel kills QEMU when the test run dies, however that happens.
             ["setpriv", "--pdeathsig", "KILL", *self._qemu_argv(), *extra,
@@ -289,14 +298,18 @@ class Guest:
         backend = {"type": "file", "data": {"out": str(self._next_console(phase))}}
         self._control().command("chardev-change", {"id": "console", "backend": backend})
 
-    def _root_file_system(self) -> Path:
-        """A copy of the root file system with its journal replayed, as the next boot would find it; kept until then."""
-        root = self._scratch / "root.raw"
-        if not root.exists():
-            source = f"driver=raw,offset={ROOT_START},size={ROOT_SIZE},file.driver=qcow2,file.file.filename={self.disk}"
-            subprocess.run(["qemu-img", "convert", "-O", "raw", "--image-opts", source, str(root)], check=True)
-            subprocess.run(["e2fsck", "-p", "-E", "journal_only", str(root)], check=True, stdout=subprocess.DEVNULL)
-        return root
+    def _file_system(self, partition: Partition) -> Path:
+        """A copy of a file system with its journal replayed, as the next boot would find it; kept until then."""
+        copy = self._copy_of(partition)
+        if not copy.exists():
+            start, size = partition.value
+            source = f"driver=raw,offset={start},size={size},file.driver=qcow2,file.file.filename={self.disk}"
+            subprocess.run(["qemu-img", "convert", "-O", "raw", "--image-opts", source, str(copy)], check=True)
+            subprocess.run(["e2fsck", "-p", "-E", "journal_only", str(copy)], check=True, stdout=subprocess.DEVNULL)
+        return copy
+
+    def _copy_of(self, partition: Partition) -> Path:
+        return self._scratch / f"{partition.name}.raw"
 
 
 def qemu_argv(disk: Path, firmware_variables: Path, firmware: Firmware) -> list[str]:

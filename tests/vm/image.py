@@ -18,6 +18,8 @@ from pathlib import Path
 MIB = 1 << 20
 ESP_START, ESP_SIZE = 1 * MIB, 64 * MIB
 ROOT_START, ROOT_SIZE = ESP_START + ESP_SIZE, 3072 * MIB
+# Empty: for tests that have a store on a file system of its own.
+SPARE_START, SPARE_SIZE = ROOT_START + ROOT_SIZE, 256 * MIB
 ROOT_UUID = "6b64756d-7064-4000-8000-000000000001"
 ESP_VOLUME_ID = "4B44-554D"
 
@@ -159,10 +161,11 @@ def _build(scratch: Path) -> None:
 
 def _make_disk(raw: Path, tree: Path) -> None:
     with raw.open("wb") as disk:
-        disk.truncate(ROOT_START + ROOT_SIZE + MIB)
+        disk.truncate(SPARE_START + SPARE_SIZE + MIB)
     esp_line = f"start={ESP_START // 512}, size={ESP_SIZE // 512}, type=uefi"
     root_line = f"start={ROOT_START // 512}, size={ROOT_SIZE // 512}, type=linux"
-    _run(["sfdisk", "--quiet", str(raw)], text=f"label: gpt\n{esp_line}\n{root_line}\n")
+    spare_line = f"start={SPARE_START // 512}, size={SPARE_SIZE // 512}, type=linux"
+    _run(["sfdisk", "--quiet", str(raw)], text=f"label: gpt\n{esp_line}\n{root_line}\n{spare_line}\n")
 
     esp = tree.parent / "esp.raw"
     _run(

@@ -15,14 +15,21 @@ installkernel() {
     # Where sysfs hides a controller (NVMe with several paths has its disks below /sys/devices/virtual), dracut does not
     # find it by itself. With hostonly it would leave out what it does not see in use.
     # shellcheck disable=SC2086,SC2154
-    hostonly='' instmods ${kdumpd_modules} ${kdumpd_load}
+    hostonly='' instmods ${kdumpd_modules} ${kdumpd_rescue_modules}
 }
 
 install() {
-    local module
+    # The first door. vmcore-dmesg is for the case that the root is dead, and Python and makedumpfile with it.
+    inst_multiple blkid cat chroot date mkdir modprobe mount mv sh sleep switch_root sync tail timeout umount uname vmcore-dmesg
+    mv "${initdir:?}/init" "$initdir/init.generator"
     # shellcheck disable=SC2154
-    for module in ${kdumpd_load}; do
-        echo "$module" >>"${initdir:?}/etc/modules-load.d/kdumpd.conf"
-    done
-    echo "kdumpd ${kdumpd_version:?}" >"${initdir:?}/etc/kdumpd-image"
+    inst_simple "$kdumpd_files/init" /init
+    inst_simple "$kdumpd_files/enter" /kdumpd/enter
+    inst_simple "$kdumpd_files/functions" /kdumpd/functions
+    inst_hook pre-pivot 90 "${moddir:?}/pre-pivot.sh"
+    for name in ${!kdumpd_@}; do
+        echo "$name='${!name}'"
+    done >"$initdir/kdumpd/settings"
+    # shellcheck disable=SC2154
+    echo "kdumpd ${kdumpd_version:?}" >"$initdir/etc/kdumpd-image"
 }
