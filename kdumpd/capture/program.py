@@ -22,15 +22,15 @@ class Saved:
     detail: str = ""
 
 
-def run(argv: list[str], *, timeout: float) -> None:
-    """Runs one program to its end.
+def run(argv: list[str], *, timeout: float, output: int = subprocess.DEVNULL) -> None:
+    """Runs one program to its end; what it prints goes to `output`, an open file.
 
     Raises:
         SaveError: it is missing, failed, or was still running after `timeout` seconds.
     """
     try:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+            argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.PIPE, text=True, errors="replace",
             start_new_session=True, env={"PATH": SEARCH_PATH, "LC_ALL": "C"},
         )  # fmt: skip
     except OSError as problem:
