@@ -3,33 +3,98 @@
 
 import os
 import re
-import shutil
+import stat
+from collections.abc import Iterable
 from pathlib import Path
 
+from . import dmesg, pstore, status, vmcore
 from .console import say
+from .durable import sync, temporary_name
 
-# What new_crash_folder() makes, day and time apart: nothing else in a store is ours.
-FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(-\d+)?")
+# What new_crash_folder() makes: day, time, and a number for another crash in the same second.
+FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(?:-(\d+))?")
+CAPTURE_LOG = "capture.log"
+FILES = (dmesg.FILE, vmcore.FILE, status.FILE, CAPTURE_LOG)
+# All that a capture leaves, also one that was killed. A folder with anything else in it is not, or no longer, only ours.
+OURS = frozenset(
+    [*FILES, *(f"{name}.incomplete" for name in FILES), *(temporary_name(Path(name)).name for name in FILES)],
+)
+# Every capture has begun one of these.
+EVIDENCE = frozenset([status.FILE, dmesg.FILE, f"{dmesg.FILE}.incomplete"])
 
 
 def remove_old_crashes(newest: Path, *, count: int, size: int, free: int) -> None:
     """Removes the oldest crashes beside `newest`, until there are at most `count`, in at most `size` bytes, with `free` bytes left.
 
-    Where all of them together would not free so much, none is lost for that. One that can't be removed stays, and is told.
+    The newest with a log or a memory in it is never removed, nor is `newest`. Where all of the others together would not free
+    so much, none is lost for that. One that can't be removed stays, and is told.
     """
-    folders = sorted(path for path in newest.parent.iterdir() if FOLDER_NAME.fullmatch(path.name) and path.is_dir())
-    sizes = {folder: _size(folder) for folder in folders}
-    reachable = _free_bytes(newest) + sum(sizes.values()) - sizes[newest] >= free
-    for folder in folders:
-        has_room = not reachable or _free_bytes(newest) >= free
-        if folder == newest or (has_room and sum(sizes.values()) <= size and len(sizes) <= count):
+    store = newest.parent
+    crashes = {folder: contents for folder in _by_age(store) if (contents := _contents(folder))}
+    sizes = {folder: _size(contents) for folder, contents in crashes.items()}
+    good = [folder for folder in crashes if _is_good(folder) and folder != newest]
+    spared = {newest} if _is_good(newest) else {newest, *good[-1:]}
+    removable = [folder for folder in crashes if folder not in spared]
+    # Added up, for a file system such as btrfs tells of space only some time after it was freed.
+    left = _free_bytes(store)
+    reachable = left + sum(sizes[folder] for folder in removable) >= free
+    for folder in removable:
+        has_room = not reachable or left >= free
+        if has_room and sum(sizes.values()) <= size and len(sizes) <= count:
             return
-        del sizes[folder]
+        freed = sizes.pop(folder)
         try:
-            shutil.rmtree(folder)
-            say(f"removed the older crash {folder}")
+            _remove(folder, crashes[folder])
         except OSError as problem:
             say(f"cannot remove {folder}: {problem.strerror}")
+        else:
+            left += freed
+            say(f"removed the older crash {folder}")
+
+
+def _by_age(store: Path) -> list[Path]:
+    """The folders that are named like crashes, the oldest first."""
+    named = [(found, path) for path in store.iterdir() if (found := FOLDER_NAME.fullmatch(path.name)) and _is_folder(path)]
+    named.sort(key=lambda pair: (*pair[0].groups()[:4], int(pair[0][5] or 0)))
+    return [path for _, path in named]
+
+
+def _contents(folder: Path) -> list[Path]:
+    """All that is in a crash folder, in an order for its removal; nothing when it can't be read or is not all from captures."""
+    records = folder / pstore.FOLDER
+    try:
+        # The evidence goes last: a removal that the power cut short is finished the next time.
+        inside = sorted(folder.iterdir(), key=lambda path: path.name in EVIDENCE)
+        folders = [path for path in inside if path == records and _is_folder(path)]
+        copies = list(records.iterdir()) if folders else []
+        files = [path for path in inside if path not in folders]
+        regular = all(stat.S_ISREG(path.lstat().st_mode) for path in (*files, *copies))
+        # A file system that somebody has mounted in there is not ours either.
+        devices = {path.lstat().st_dev for path in inside}
+        here = devices <= {folder.parent.stat().st_dev}
+    except OSError:
+        return []
+    names = {path.name for path in files}
+    return [*copies, *folders, *files] if names <= OURS and names & EVIDENCE and regular and here else []
+
+
+def _is_folder(path: Path) -> bool:
+    return stat.S_ISDIR(path.lstat().st_mode)
+
+
+def _is_good(folder: Path) -> bool:
+    return (folder / dmesg.FILE).exists() or (folder / vmcore.FILE).exists()
+
+
+def _remove(folder: Path, contents: Iterable[Path]) -> None:
+    """Removes what was looked at, and nothing that may have come since."""
+    for path in contents:
+        if _is_folder(path):
+            path.rmdir()
+        else:
+            path.unlink()
+    folder.rmdir()
+    sync(folder.parent)
 
 
 def _free_bytes(folder: Path) -> int:
@@ -37,6 +102,6 @@ def _free_bytes(folder: Path) -> int:
     return space.f_bavail * space.f_frsize
 
 
-def _size(folder: Path) -> int:
+def _size(contents: Iterable[Path]) -> int:
     """What it takes on the disk: a vmcore may have holes. st_blocks counts 512 bytes, whatever the file system."""
-    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+    return sum(path.lstat().st_blocks * 512 for path in contents)

@@ -231,11 +231,12 @@ def forget_hardware(machine: FakeMachine) -> None:
 def file_system(folder: Path, kib: int) -> Iterator[Path]:
     """A file system of so many KiB: a real ENOSPC."""
     folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], check=True)
+    # Not by PATH: a test may have a stub there, and would then fill the disk of this machine.
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", folder], check=True)
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        subprocess.run(["/usr/bin/umount", folder], check=True)
 
 
 def fill(disk: Path, free: int) -> None:

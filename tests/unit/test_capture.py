@@ -65,16 +65,6 @@ def test_the_status_tells_each_step_the_time_and_the_memory(dump_kernel: FakeMac
     assert status.final_action == "poweroff"
 
 
-def test_pstore_records_are_copied_and_left_where_they_are(dump_kernel: FakeMachine) -> None:
-    dump_kernel.write("sys/fs/pstore/dmesg-efi-1", "record\n")
-    capture(dump_kernel)
-
-    copy = only_folder(dump_kernel) / "pstore/dmesg-efi-1"
-    assert copy.read_text() == "record\n"
-    assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-    assert dump_kernel.read("sys/fs/pstore/dmesg-efi-1") == "record\n"
-
-
 def test_without_a_vmcore_it_says_so_and_takes_the_failure_action(dump_kernel: FakeMachine, said: Callable[[], str]) -> None:
     (dump_kernel.root / "proc/vmcore").unlink()
 
@@ -241,51 +231,12 @@ def capture_with(machine: FakeMachine, settings: Settings) -> Status:
     return Status.from_json((folder / "status.json").read_text())
 
 
-def test_the_memory_is_saved_after_the_log_when_it_is_asked_for(dump_kernel: FakeMachine, stubs: Stubs) -> None:
-    stubs.add("makedumpfile", 'case "$1" in -d) echo memory > "$5";; *) echo "[    1.000000] the log" > "$3";; esac')
-    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(levels=(17,), compress="zlib"), keep_free=0))
-
-    assert [(step.name, step.ok) for step in status.steps] == [("dmesg", True), ("pstore", True), ("vmcore", True)]
-    folder = only_folder(dump_kernel)
-    assert stubs.calls[-1] == f"makedumpfile -d 17 -c {dump_kernel.root}/proc/vmcore {folder}/vmcore.incomplete"
-    assert {path.name for path in folder.iterdir()} == {"dmesg.txt", "vmcore", "status.json"}
-    assert stat.S_IMODE((folder / "vmcore").stat().st_mode) == 0o600
-
-
-def test_memory_that_can_not_be_saved_leaves_the_log(dump_kernel: FakeMachine, stubs: Stubs) -> None:
-    stubs.add("makedumpfile", 'case "$1" in -d) echo half > "$5"; exit 1;; *) echo "[    1.000000] the log" > "$3";; esac')
-    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(), keep_free=0))
-
-    assert status.dmesg_saved
-    assert status.steps[-1].detail == "makedumpfile failed with 1: "
-    assert {path.name for path in only_folder(dump_kernel).iterdir()} == {"dmesg.txt", "status.json"}
-
-
-def test_memory_is_not_saved_into_the_space_that_is_to_stay_free(dump_kernel: FakeMachine) -> None:
-    status = capture_with(dump_kernel, Settings(vmcore=VmcoreSettings(), keep_free=1 << 60))
-
-    assert status.dmesg_saved
-    assert status.steps[-1].detail.endswith(" MiB are to stay free")
-
-
 def test_what_is_not_wanted_is_not_saved(dump_kernel: FakeMachine, stubs: Stubs) -> None:
-    stubs.add("makedumpfile", 'echo memory > "$5"')
+    stubs.add("makedumpfile", '[ "$1" = -v ] || { for target; do :; done; echo memory > "$target"; }')
     status = capture_with(dump_kernel, Settings(dmesg=False, pstore=False, vmcore=VmcoreSettings(), keep_free=0))
 
     assert [step.name for step in status.steps] == ["vmcore"]
     assert status.final_action == "poweroff"
-
-
-def test_older_crashes_make_room_oldest_first_and_nothing_else_is_touched(dump_kernel: FakeMachine) -> None:
-    for day in (1, 2, 3):
-        dump_kernel.write(f"var/crash/2026-11-0{day}T00-00-00Z/dmesg.txt", "old\n")
-    dump_kernel.write("var/crash/202611010000/dump", "of somebody else")
-    capture_with(dump_kernel, Settings(keep_count=2, keep_free=0))
-
-    left = sorted(path.name for path in (dump_kernel.root / "var/crash").iterdir())
-    assert left[:2] == ["2026-11-03T00-00-00Z", left[1]]
-    assert "202611010000" in left
-    assert len(left) == 3
 
 
 def test_a_crash_that_was_not_saved_removes_no_older_one(dump_kernel: FakeMachine, stubs: Stubs) -> None:
@@ -294,17 +245,3 @@ def test_a_crash_that_was_not_saved_removes_no_older_one(dump_kernel: FakeMachin
     capture_with(dump_kernel, Settings(keep_count=1, keep_free=1 << 60))
 
     assert (dump_kernel.root / "var/crash/2026-11-01T00-00-00Z/dmesg.txt").exists()
-
-
-def test_no_older_crash_is_lost_for_space_that_all_of_them_could_not_free(dump_kernel: FakeMachine) -> None:
-    dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
-    capture_with(dump_kernel, Settings(keep_free=1 << 60))
-
-    assert (dump_kernel.root / "var/crash/2026-11-01T00-00-00Z/dmesg.txt").exists()
-
-
-def test_the_newest_crash_stays_however_little_room_there_is(dump_kernel: FakeMachine) -> None:
-    dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
-    capture_with(dump_kernel, Settings(keep_size=1, keep_free=1 << 60))
-
-    assert only_folder(dump_kernel).joinpath("dmesg.txt").exists()
