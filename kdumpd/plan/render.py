@@ -60,7 +60,8 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
 
 def _settings(policy: Policy) -> Settings:
     capture = policy.capture
-    vmcore = VmcoreSettings(levels=(capture.vmcore.level,), compress=capture.vmcore.compress) if capture.vmcore else None
+    wanted = capture.vmcore
+    vmcore = VmcoreSettings(levels=wanted.level, compress=wanted.compress, format=wanted.format) if wanted else None
     return Settings(
         dmesg=capture.dmesg,
         pstore=policy.pstore.harvest,
@@ -69,6 +70,7 @@ def _settings(policy: Policy) -> Settings:
         keep_count=capture.keep.count,
         keep_size=capture.keep.size,
         keep_free=capture.keep.free,
+        crash_loop=capture.crash_loop,
         deadline=capture.deadline,
         then=capture.then,
         on_failure=capture.on_failure,

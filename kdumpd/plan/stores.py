@@ -26,9 +26,12 @@ def takes_a_log(store: Store) -> bool:
 
 
 def crash_needs(policy: Policy, facts: Facts) -> int:
-    """The bytes that one crash may need in a store: an upper bound for the log, and for the memory if that is saved too."""
+    """The bytes that one crash may need in a store: an upper bound for the log, and for the memory if that is saved too.
+
+    Of several levels the last one counts: it is what is tried when the others did not fit.
+    """
     vmcore = policy.capture.vmcore
-    return (LOG_NEEDS if policy.capture.dmesg else 0) + (_vmcore(vmcore.level, facts.sizing.meminfo) if vmcore else 0)
+    return (LOG_NEEDS if policy.capture.dmesg else 0) + (_vmcore(vmcore.level[-1], facts.sizing.meminfo) if vmcore else 0)
 
 
 def _vmcore(level: int, meminfo: Mapping[str, int]) -> int:

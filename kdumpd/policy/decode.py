@@ -2,9 +2,10 @@
 """From YAML to a Policy: the values one by one, then what contradicts each other."""
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from kdumpd.policy.keys import POLICY
-from kdumpd.policy.model import Fault, Loader, PanicPolicy, Policy
+from kdumpd.policy.model import Compression, DumpFormat, Fault, Loader, PanicPolicy, Policy, VmcorePolicy
 from kdumpd.policy.nodes import Document, PolicyText, Value
 from kdumpd.units import format_size
 
@@ -34,6 +35,8 @@ def _contradictions(policy: Policy) -> Iterator[tuple[str, str, str]]:
     """A key that is not at its default, the fact, and the way out."""
     if not policy.capture.dmesg and policy.capture.vmcore is None:
         yield "capture.dmesg", "with vmcore: off, nothing would be saved", "write dmesg: true, or give vmcore a level"
+    if policy.capture.vmcore is not None:
+        yield from _in_vmcore(policy.capture.vmcore)
     if policy.panic.hung_task_timeout != PanicPolicy.hung_task_timeout and Fault.HUNG_TASK not in policy.panic.on:
         yield "panic.hung_task_timeout", "hung_task is not in panic.on, so this has no effect", "add hung_task to panic.on"
     ramoops = policy.pstore.ramoops
@@ -46,6 +49,15 @@ def _contradictions(policy: Policy) -> Iterator[tuple[str, str, str]]:
         )
     if policy.loader is Loader.KDUMP_TOOLS:
         yield from _beyond_kdump_tools(policy)
+
+
+def _in_vmcore(vmcore: VmcorePolicy) -> Iterator[tuple[str, str, str]]:
+    if vmcore.format is DumpFormat.ELF and vmcore.compress is not Compression.NONE:
+        yield "capture.vmcore.compress", "what is in an elf file is never compressed", "write compress: none, or format: kdump"
+    for before, after in pairwise(vmcore.level):
+        if before & after != before:
+            fact = f"after {before} comes {after}, which does not leave out all that {before} does, and so may be larger"
+            yield "capture.vmcore.level", fact, "let each leave out all that the one before does, and more, as in [1, 17, 31]"
 
 
 def _beyond_kdump_tools(policy: Policy) -> Iterator[tuple[str, str, str]]:

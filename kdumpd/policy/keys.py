@@ -2,14 +2,29 @@
 """The keys of the policy: the one table by which it is read, shown, and described to editors."""
 
 import re
+from typing import Any
 
-from kdumpd.capture.settings import FinalAction
+from kdumpd.capture.settings import CrashLoop, FinalAction
 from kdumpd.crashkernel import Crashkernel, parse_crashkernel
 from kdumpd.parameters import parameter_name, tokenize
-from kdumpd.policy.kinds import Key, Kind, Section, at_least, did_you_mean, flag, list_of, number, or_word, parsed, word
+from kdumpd.policy.kinds import (
+    Key,
+    Kind,
+    Section,
+    at_least,
+    did_you_mean,
+    flag,
+    list_of,
+    number,
+    one_or_list,
+    or_word,
+    parsed,
+    word,
+)
 from kdumpd.policy.model import (
     CapturePolicy,
     Compression,
+    DumpFormat,
     DumpKernelPolicy,
     Fault,
     KeepPolicy,
@@ -28,14 +43,21 @@ from kdumpd.units import KIB, MIB, format_duration, format_size, parse_duration,
 MIN_CRASHKERNEL = 72 * MIB
 # A capture needs its time even when all is well; a smaller number is a typing error.
 MIN_DEADLINE = 30
+# A crash and the boot after it take about this long: in less time there is no second crash.
+MIN_CRASH_LOOP = 60
 # ramoops refuses zones of less than a page (fs/pstore/ram.c).
 MIN_RAMOOPS = 4 * KIB
 # What can stand unquoted in a shell file, a systemd unit and a kernel command line alike.
 PATH = r"(/[A-Za-z0-9._+@-]+)+"
 PARAMETER = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 # kdumpd, or kexec for it, gives the dump kernel these; another value would make it another kernel's dump, or no dump.
-OURS = frozenset({"crashkernel", "elfcorehdr", "init", "kdumpd.capture", "systemd.unit"})
+OURS = frozenset({"crashkernel", "elfcorehdr", "init", "systemd.unit"})
+OUR_PREFIX = "kdumpd."
 LONGEST_APPEND = 1024
+
+
+def _is_ours(name: str) -> bool:
+    return name in OURS or name.startswith(OUR_PREFIX)
 
 
 def _parse_path(text: str) -> str:
@@ -47,7 +69,7 @@ def _parse_path(text: str) -> str:
 def _parse_parameter(text: str) -> str:
     if not re.fullmatch(PARAMETER, text):
         raise ValueError(f'"{text}" is not the name of a kernel parameter')
-    if parameter_name(text) in OURS:
+    if _is_ours(parameter_name(text)):
         raise ValueError(f'the dump kernel can\'t do without "{text}"')
     return text
 
@@ -58,7 +80,7 @@ def _parse_append(text: str) -> str:
     if text.count('"') % 2:
         raise ValueError('a " has no partner')
     for parameter in tokenize(text):
-        if parameter_name(parameter) in OURS or parameter == "--":
+        if _is_ours(parameter_name(parameter)) or parameter == "--":
             raise ValueError(f'"{parameter}" is not yours to set, kdumpd does')
     if len(text) > LONGEST_APPEND:
         raise ValueError(f"{len(text)} characters are too many, expected at most {LONGEST_APPEND}")
@@ -150,11 +172,25 @@ PANIC = Section(
     },
     "What becomes a panic, and what then.",
 )
+
+
+def _vmcore(**given: Any) -> VmcorePolicy:
+    """What is in an ELF file is never compressed; who says nothing of it has said nothing wrong."""
+    if given.get("format") is DumpFormat.ELF:
+        given.setdefault("compress", Compression.NONE)
+    return VmcorePolicy(**given)
+
+
 VMCORE = Section(
-    VmcorePolicy,
+    _vmcore,
     {
-        "level": Key(number(0, 31), "Which pages makedumpfile leaves out: 0 is none, 31 all that can be."),
+        "level": Key(
+            one_or_list(number(0, 31)),
+            "Which pages makedumpfile leaves out: 0 is none, 31 all that can be. "
+            "A list: the next when there was no room for the one before.",
+        ),
         "compress": Key(word(Compression), "How pages are compressed."),
+        "format": Key(word(DumpFormat), "For whom: kdump is for crash and drgn, elf for gdb too, and not compressed."),
     },
     "Save the memory too, not only the log.",
     off=True,
@@ -168,15 +204,25 @@ KEEP = Section(
     },
     "Older crashes are removed, after a new one is safe, until all of this holds.",
 )
+CRASH_LOOP = Section(
+    CrashLoop,
+    {
+        "count": Key(number(1, 1000), "More crashes than this..."),
+        "within": Key(_duration(MIN_CRASH_LOOP, "30min"), "...in this time are a loop."),
+    },
+    "A machine that crashes again and again saves only the log, and powers off.",
+    off=True,
+)
 CAPTURE = Section(
     CapturePolicy,
     {
         "dmesg": Key(flag(), "Save the kernel's log."),
         "vmcore": VMCORE,
         "stores": Key(
-            list_of(PATH_KIND, at_least=1), "Folders on the root file system, tried in order; the first that takes the log wins."
+            list_of(PATH_KIND, at_least=1), "Folders on any local file system, tried in order; the first that takes the log wins."
         ),
         "keep": KEEP,
+        "crash_loop": CRASH_LOOP,
         "deadline": Key(_duration(MIN_DEADLINE, "5min"), "The whole capture ends after this, whatever it is doing."),
         "then": Key(word(FinalAction), "How the machine ends when the log was saved."),
         "on_failure": Key(word(FinalAction), "How the machine ends when the log could not be saved."),

@@ -174,6 +174,19 @@ def list_of(kind: Kind[T], *, at_least: int = 0) -> Kind[tuple[T, ...]]:
     return Kind(decode, lambda found: [kind.plain(item) for item in found], schema)
 
 
+def one_or_list(kind: Kind[T]) -> Kind[tuple[T, ...]]:
+    """A single value, which is a list of one, or a list."""
+    several = list_of(kind, at_least=1)
+
+    def decode(value: Value) -> tuple[T, ...]:
+        return (kind.decode(value),) if value.is_single() else several.decode(value)
+
+    def plain(found: tuple[T, ...]) -> object:
+        return kind.plain(found[0]) if len(found) == 1 else several.plain(found)
+
+    return Kind(decode, plain, {"anyOf": [kind.schema, several.schema]})
+
+
 def did_you_mean(text: str, words: Sequence[str]) -> str | None:
     """A hint at the word that was meant."""
     close = difflib.get_close_matches(text, words, n=1)

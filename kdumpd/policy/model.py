@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kdumpd.capture.settings import FinalAction
+from kdumpd.capture.settings import CrashLoop, FinalAction
 from kdumpd.crashkernel import Crashkernel
 from kdumpd.units import GIB, KIB, MIB
 
@@ -54,6 +54,13 @@ class Compression(StrEnum):
     NONE = "none"
 
 
+class DumpFormat(StrEnum):
+    """How a vmcore is laid out: compressed, for crash and drgn; or as ELF, which gdb reads too and nobody compresses."""
+
+    KDUMP = "kdump"
+    ELF = "elf"
+
+
 @dataclass(frozen=True, kw_only=True)
 class DumpKernelPolicy:
     """`kernel` None: the one that runs. `remove` are names of parameters that the dump kernel does not get."""
@@ -76,10 +83,13 @@ class PanicPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class VmcorePolicy:
-    """`level` is makedumpfile's: which pages are left out, 0 (none) to 31 (all that can be)."""
+    """`level` is makedumpfile's: which pages are left out, 0 (none) to 31 (all that can be); the next one when the one before
+    did not fit.
+    """
 
-    level: int = 31
+    level: tuple[int, ...] = (31,)
     compress: Compression = Compression.LZO
+    format: DumpFormat = DumpFormat.KDUMP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +103,15 @@ class KeepPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class CapturePolicy:
-    """Stores are absolute paths, tried in order; `deadline` is in seconds; `vmcore` None: only the log is saved."""
+    """Stores are absolute paths, tried in order; `deadline` is in seconds; `vmcore` None: only the log is saved; `crash_loop`
+    None: a machine that crashes again and again is treated as one that crashes once.
+    """
 
     dmesg: bool = True
     vmcore: VmcorePolicy | None = None
     stores: tuple[str, ...] = ("/var/crash",)
     keep: KeepPolicy = field(default_factory=KeepPolicy)
+    crash_loop: CrashLoop | None = field(default_factory=CrashLoop)
     deadline: int = 300
     then: FinalAction = FinalAction.POWEROFF
     on_failure: FinalAction = FinalAction.REBOOT

@@ -62,15 +62,16 @@ def schema() -> dict[str, Any]:
     return {"$schema": DIALECT, "title": "kdumpd.yaml", **_section_schema(POLICY, POLICY.dataclass())}
 
 
-def _section_schema(section: Section, defaults: object) -> dict[str, Any]:
+def _section_schema(section: Section, defaults: object, *, is_off: bool = False) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     for name, key in section.keys.items():
         default = getattr(defaults, name)
         if isinstance(key, Section):
-            properties[name] = _section_schema(key, key.dataclass() if default is None else default)
+            properties[name] = _section_schema(key, key.dataclass() if default is None else default, is_off=default is None)
         else:
             properties[name] = {"description": key.about, "default": key.kind.plain(default), **key.kind.schema}
     found = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
     if not section.off:
         return {"description": section.about, **found}
-    return {"description": section.about, "default": "off", "anyOf": [{"const": "off"}, found]}
+    default = {"default": "off"} if is_off else {}
+    return {"description": section.about, **default, "anyOf": [{"const": "off"}, found]}

@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdumpd.apply.look import MAX_POLICY_BYTES, read_policy, read_policy_texts
-from kdumpd.capture.settings import FinalAction
+from kdumpd.capture.settings import CrashLoop, FinalAction
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import PolicyError
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.model import (
     CapturePolicy,
     Compression,
+    DumpFormat,
     DumpKernelPolicy,
     Fault,
     KeepPolicy,
@@ -67,7 +68,8 @@ def test_every_key_is_decoded() -> None:
         "dump_kernel: {append: pci=nomsi, nr_cpus: 2}\n"
         "panic: {reboot_after: 1min, on: [oops, hung_task], hung_task_timeout: 5min, early_pstore: true}\n"
         "sysrq: [sync, remount]\n"
-        "capture:\n  dmesg: false\n  vmcore: {level: 17, compress: zlib}\n  stores: [/srv/crash, /var/crash]\n"
+        "capture:\n  dmesg: false\n  vmcore: {level: [1, 17], compress: none, format: elf}\n"
+        "  crash_loop: {count: 3, within: 1h}\n  stores: [/srv/crash, /var/crash]\n"
         "  keep: {count: 3, size: 10G, free: 512M}\n  deadline: 10min\n  then: reboot\n  on_failure: halt\n"
         "pstore:\n  harvest: false\n  ramoops: {size: 4M, record_size: 512K, address: 0x20000000}\n"
     )
@@ -80,7 +82,8 @@ def test_every_key_is_decoded() -> None:
         sysrq=(Sysrq.SYNC, Sysrq.REMOUNT),
         capture=CapturePolicy(
             dmesg=False,
-            vmcore=VmcorePolicy(level=17, compress=Compression.ZLIB),
+            vmcore=VmcorePolicy(level=(1, 17), compress=Compression.NONE, format=DumpFormat.ELF),
+            crash_loop=CrashLoop(count=3, within=3600),
             stores=("/srv/crash", "/var/crash"),
             keep=KeepPolicy(count=3, size=10 * GIB, free=512 * MIB),
             deadline=600,
@@ -112,6 +115,20 @@ def test_off_and_auto_stand_for_what_is_not_there() -> None:
 
     assert policy == Policy()
     assert decode("pstore: {ramoops: {}}\n").pstore.ramoops == RamoopsPolicy()
+    assert decode("capture: {crash_loop: off}\n").capture.crash_loop is None
+    assert decode("capture: {crash_loop: {}}\n").capture.crash_loop == CrashLoop()
+
+
+def test_one_level_needs_no_list() -> None:
+    assert decode("capture:\n  vmcore: {level: 17, compress: zlib}\n").capture.vmcore == VmcorePolicy(
+        level=(17,), compress=Compression.ZLIB
+    )
+
+
+def test_an_elf_file_of_which_nothing_else_is_said_is_not_compressed() -> None:
+    assert decode("capture:\n  vmcore: {format: elf}\n").capture.vmcore == VmcorePolicy(
+        compress=Compression.NONE, format=DumpFormat.ELF
+    )
 
 
 def test_an_error_shows_its_place_and_the_way_out() -> None:
@@ -171,9 +188,26 @@ FAULTS = ", ".join(Fault)
         ),
         (
             "capture:\n  vmcore: 31\n",
-            '2:11: capture.vmcore: expected "off" or keys and values, found "31"\nhint: write vmcore: {level: …, compress: …}',
+            '2:11: capture.vmcore: expected "off" or keys and values, found "31"\n'
+            "hint: write vmcore: {level: …, compress: …, format: …}",
         ),
         ("capture:\n  vmcore: {level: 32}\n", "2:19: capture.vmcore.level: 32 is out of range, expected 0 to 31"),
+        ("capture:\n  vmcore: {level: [1, 32]}\n", "2:23: capture.vmcore.level: 32 is out of range, expected 0 to 31"),
+        ("capture:\n  vmcore: {level: []}\n", "2:19: capture.vmcore.level: the list has 0 items, expected at least 1"),
+        (
+            "capture:\n  vmcore: {level: [31, 1]}\n",
+            "2:19: capture.vmcore.level: after 31 comes 1, which does not leave out all that 31 does, and so may be larger\n"
+            "hint: let each leave out all that the one before does, and more, as in [1, 17, 31]",
+        ),
+        (
+            "capture:\n  vmcore: {format: elf, compress: lzo}\n",
+            "2:35: capture.vmcore.compress: what is in an elf file is never compressed\n"
+            "hint: write compress: none, or format: kdump",
+        ),
+        (
+            "capture:\n  crash_loop: {within: 1s}\n",
+            '2:24: capture.crash_loop.within: "1s" is too small, expected at least 1min\nhint: write 30min',
+        ),
         ("capture:\n  keep: {size: 5}\n", '2:16: capture.keep.size: "5" has no unit\nhint: write 5G'),
         ("capture:\n  keep: {count: many}\n", '2:17: capture.keep.count: "many" is not a whole number'),
         (
@@ -222,6 +256,11 @@ FAULTS = ", ".join(Fault)
             "dump_kernel: {remove: [kdumpd.capture]}\n",
             '1:24: dump_kernel.remove: the dump kernel can\'t do without "kdumpd.capture"\n'
             "hint: write names only, for example [irqpoll]",
+        ),
+        (
+            "dump_kernel: {append: kdumpd.door=systemd}\n",
+            '1:23: dump_kernel.append: "kdumpd.door=systemd" is not yours to set, kdumpd does\n'
+            'hint: write for example append: "pci=nomsi"',
         ),
         (
             "panic: {hung_task_timeout: 60s}\n",
@@ -431,9 +470,14 @@ POLICIES = st.builds(
     capture=st.builds(
         CapturePolicy,
         dmesg=st.just(True),
-        vmcore=st.none() | st.builds(VmcorePolicy, level=st.integers(0, 31), compress=st.sampled_from(Compression)),
+        vmcore=st.none()
+        | st.builds(
+            VmcorePolicy, level=st.sampled_from([(0,), (31,), (1, 17, 31)]), compress=st.sampled_from(Compression)
+        )
+        | st.just(VmcorePolicy(compress=Compression.NONE, format=DumpFormat.ELF)),
         stores=PATHS.filter(lambda paths: not any({".", ".."} & set(path.split("/")) for path in paths)).map(tuple),
         keep=st.builds(KeepPolicy, count=st.integers(1, 99), size=SIZES, free=SIZES),
+        crash_loop=st.none() | st.builds(CrashLoop, count=st.integers(1, 1000), within=st.integers(60, 10**5)),
         deadline=st.integers(30, 10**5),
     ),
     pstore=st.builds(
@@ -477,6 +521,7 @@ def decode_in(values: Any, written: str) -> Any:
         PanicPolicy: ("panic",),
         CapturePolicy: ("capture",),
         KeepPolicy: ("capture", "keep"),
+        CrashLoop: ("capture", "crash_loop"),
         PstorePolicy: ("pstore",),
         VmcorePolicy: ("capture", "vmcore"),
         RamoopsPolicy: ("pstore", "ramoops"),

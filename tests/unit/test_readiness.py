@@ -216,10 +216,10 @@ MEMINFO = "MemTotal: 8192 kB\nMemFree: 1024 kB\nBuffers: 512 kB\nCached: 2048 kB
     ("vmcore", "need"),
     [
         (None, 32 * MIB),
-        (VmcorePolicy(level=0), 32 * MIB + 8192 * KIB),
-        (VmcorePolicy(level=1), 32 * MIB + 8192 * KIB),
-        (VmcorePolicy(level=16), 32 * MIB + 7168 * KIB),
-        (VmcorePolicy(level=31), 32 * MIB + 512 * KIB),
+        (VmcorePolicy(level=(0,)), 32 * MIB + 8192 * KIB),
+        (VmcorePolicy(level=(1,)), 32 * MIB + 8192 * KIB),
+        (VmcorePolicy(level=(16,)), 32 * MIB + 7168 * KIB),
+        (VmcorePolicy(level=(31,)), 32 * MIB + 512 * KIB),
     ],
 )
 def test_a_crash_needs_room_for_the_log_and_for_the_memory_that_the_policy_saves(
