@@ -36,7 +36,10 @@ class Memory:
 
 @dataclass(kw_only=True)
 class Status:
-    """The story of one capture; it grows step by step, and is on disk from the first saved byte on."""
+    """The story of one capture; it grows step by step, and is on disk from the first saved byte on.
+
+    `crash_loop` says why only the log was saved, when the machine had crashed again and again; else it is empty.
+    """
 
     started: str
     kernel: str
@@ -46,6 +49,7 @@ class Status:
     seconds: float = 0.0
     uptime: float = 0.0
     final_action: str = ""
+    crash_loop: str = ""
 
     @property
     def dmesg_saved(self) -> bool:
@@ -76,6 +80,7 @@ class Status:
                 seconds=float(found.get("seconds", 0)),
                 uptime=float(found.get("uptime", 0)),
                 final_action=str(found.get("final_action", "")),
+                crash_loop=str(found.get("crash_loop", "")),
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not a status.json of version {VERSION}: {problem!r}") from problem

@@ -49,6 +49,7 @@ class Crash:
             "headline": self.headline,
             "test": self.test is not None,
             "capture_seconds": self.status.seconds if self.status else None,
+            "crash_loop": self.status.crash_loop if self.status else "",
             "peak_memory_kib": self.status.memory_kib.peak_used if self.status else None,
         }
 

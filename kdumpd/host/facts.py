@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What this machine is and what state it is in, as far as a plan needs to know."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,6 +9,7 @@ from kdumpd.capture.status import Status
 from kdumpd.host.hotplug import Hardware
 from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
+from kdumpd.host.mounted import Mounted
 from kdumpd.host.platform import Platform
 from kdumpd.host.security import Security
 from kdumpd.host.storage import Storage
@@ -134,12 +135,18 @@ class Sizing:
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """A folder for crashes: does it exist, which mount holds it, how many bytes are free there."""
+    """A folder for crashes: does it exist, how many bytes are free there, what is it on.
+
+    `folder` is the same folder as seen from the top of its file system. `mount` None: it is on what is mounted at /. `read_only`
+    is how that is mounted now.
+    """
 
     path: str
+    folder: str
     exists: bool
-    mount_point: str
     free: int | None
+    read_only: bool = False
+    mount: Mounted | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +164,8 @@ class Facts:
 
     `kernel_image` is the kernel for the dump: the policy's, or the one that runs; None when it is not there. `dump_release`
     is its release, None when it does not tell, and `has_modules` whether its modules are installed. `storage` is the way to
-    the root file system, `images` the names of the dump images that are there.
+    the root file system, `root_obstacle` why an /init of a few lines could not mount it. `state` are the mounts on the way to
+    /var/lib/kdumpd, but that of /. `images` are the names of the dump images that are there.
     """
 
     release: str
@@ -176,6 +184,8 @@ class Facts:
     dump_release: str | None
     has_modules: bool
     storage: Storage | None
+    root_obstacle: str
+    state: tuple[Mounted, ...]
     generator: Generator | None
     image_digest: str | None
     images: tuple[str, ...]
@@ -187,3 +197,24 @@ class Facts:
     templates: Mapping[str, str]
     previous: Generation | None
     missing_tools: tuple[str, ...]
+
+    @property
+    def rescue_store(self) -> Store | None:
+        """Where an initrd alone could save a log when the root file system is dead."""
+        return find_rescue(self.stores)
+
+    @property
+    def rescue(self) -> Storage | None:
+        """The way to the store above."""
+        return storage_of_rescue(self.stores)
+
+
+def find_rescue(stores: Iterable[Store]) -> Store | None:
+    """The first store on another file system than the root's that takes nothing but mount(8)."""
+    return next((store for store in stores if store.mount and not store.mount.on_root and not store.mount.obstacle), None)
+
+
+def storage_of_rescue(stores: Iterable[Store]) -> Storage | None:
+    """The way to that store."""
+    store = find_rescue(stores)
+    return store.mount.storage if store and store.mount else None

@@ -44,11 +44,25 @@ def find_generator() -> Generator | None:
 
 
 def image_digest(
-    root: Path, *, release: str, kernel: str, generator: Generator, storage: Storage | None, has_efi: bool
+    root: Path,
+    *,
+    release: str,
+    kernel: str,
+    generator: Generator,
+    storage: Storage | None,
+    has_efi: bool,
+    direct: bool,
+    rescue: Storage | None,
+    watchdogs: tuple[str, ...],
 ) -> str | None:
-    """None when some of it may not be read by this user."""
+    """None when some of it may not be read by this user.
+
+    `direct`: /init mounts the root by itself. `rescue` is the way to the store that is used when the root is dead, `watchdogs`
+    the modules of what counts while a dump is saved.
+    """
     digest = hashlib.blake2b()
-    digest.update(json.dumps([__version__, release, generator, has_efi, _way(storage)]).encode())
+    decides = [__version__, release, generator, has_efi, _way(storage), direct, _way(rescue), watchdogs]
+    digest.update(json.dumps(decides).encode())
     try:
         for path in _inputs(root, release, kernel, generator, storage):
             for file in _files(path):

@@ -9,21 +9,23 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from kdumpd.errors import BusyError, HostError
-from kdumpd.files import exists, free_bytes, read_text
+from kdumpd.files import exists, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
-from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, Store
+from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, storage_of_rescue
 from kdumpd.host.hotplug import read_hardware
 from kdumpd.host.image_inputs import PROGRAMS, find_generator, image_digest
 from kdumpd.host.images import read_images
 from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_tools
 from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
+from kdumpd.host.mounted import read_mounts_of_state, root_obstacle
 from kdumpd.host.platform import read_platform
 from kdumpd.host.pstore import read_pstore
 from kdumpd.host.security import read_security
 from kdumpd.host.sizing import read_sizing
 from kdumpd.host.storage import read_storage
+from kdumpd.host.stores import read_store
 from kdumpd.run import find_program
 from kdumpd.transaction import read_previous
 
@@ -58,19 +60,30 @@ def read_facts(
     dump_release = release if dump_kernel is None else (image.release if image else None)
     memory_map = read_memory_map(root)
     stores = tuple(stores)
+    found_stores = tuple(read_store(root, release, store) for store in stores)
+    platform = read_platform(root)
     storage = read_storage(root, release)
+    obstacle = root_obstacle(root, storage, command_line)
     generator = find_generator()
     pstore = read_pstore(root, release, asks_ramoops=asks_ramoops)
     digest = None
     if dump_release and kernel and image and generator:
         digest = image_digest(
-            root, release=dump_release, kernel=kernel, generator=generator, storage=storage, has_efi=pstore.has_efi
+            root,
+            release=dump_release,
+            kernel=kernel,
+            generator=generator,
+            storage=storage,
+            has_efi=pstore.has_efi,
+            direct=not obstacle,
+            rescue=storage_of_rescue(found_stores),
+            watchdogs=platform.watchdogs,
         )
     return Facts(
         release=release,
         boot_id=read_boot_id(root),
         command_line=command_line.strip(),
-        platform=read_platform(root),
+        platform=platform,
         kexec=read_kexec(root),
         security=read_security(root),
         boot=read_boot(root),
@@ -83,11 +96,13 @@ def read_facts(
         dump_release=dump_release,
         has_modules=bool(dump_release) and has_modules(root, str(dump_release)),
         storage=storage,
+        root_obstacle=obstacle,
+        state=read_mounts_of_state(root, release),
         generator=generator,
         image_digest=digest,
         images=tuple(read_images(root)),
         last_loaded=next(iter(read_dump_sets(root)), None),
-        stores=tuple(_store(root, store) for store in stores),
+        stores=found_stores,
         values=_values(root, values),
         files={layout.absolute(path): _managed_file(root, path) for path in layout.MANAGED},
         rendered=_rendered(root),
@@ -169,20 +184,6 @@ def _templates(root: Path) -> dict[str, str]:
     folders = (layout.TEMPLATES, root / layout.ADMIN_TEMPLATES)
     files = [path for folder in folders if exists(folder) for path in sorted(folder.glob("*.j2"))]
     return {path.name: text for path in files if (text := read_text(path)) is not None}
-
-
-def _store(root: Path, store: str) -> Store:
-    path = root / store.lstrip("/")
-    existing = next(parent for parent in (path, *path.parents) if exists(parent))
-    mount = existing
-    while mount != root and not mount.is_mount():
-        mount = mount.parent
-    return Store(
-        path=store,
-        exists=exists(path),
-        mount_point="/" if mount == root else layout.absolute(mount.relative_to(root)),
-        free=free_bytes(existing),
-    )
 
 
 def _values(root: Path, paths: Iterable[str]) -> dict[str, str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What lies between this machine and its root file system, on which the stores are: layers, disks and their drivers."""
+"""What lies between this machine and a file system, the root's or that of a store: layers, disks and their drivers."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from kdumpd.files import exists, read_text
 from kdumpd.host.modules import builtin_modules, is_loaded
+from kdumpd.host.mounts import MountEntry, mount_at, read_mounts
 
 
 class LayerKind(StrEnum):
@@ -27,6 +28,13 @@ OWNERS = (
     (re.compile(r"CRYPT-"), LayerKind.LUKS),
     (re.compile(r"(part\d+-)?mpath-"), LayerKind.MULTIPATH),
 )
+NAMES = {
+    LayerKind.LVM: "LVM",
+    LayerKind.LUKS: "LUKS",
+    LayerKind.MD: "MD RAID",
+    LayerKind.MULTIPATH: "multipath",
+    LayerKind.OTHER: "device-mapper",
+}
 MODULES_OF_LAYER = {
     LayerKind.LVM: ("dm_mod",),
     LayerKind.LUKS: ("dm_mod", "dm_crypt"),
@@ -35,6 +43,8 @@ MODULES_OF_LAYER = {
     LayerKind.MD: ("md_mod",),
 }
 MODULES_OF_LEVEL = {"raid4": "raid456", "raid5": "raid456", "raid6": "raid456"}
+# In udev's database, /run/udev/data/bMAJOR:MINOR.
+UUID_OF_FILE_SYSTEM = re.compile(r"^E:ID_FS_UUID=(.+)$", re.MULTILINE)
 # An iSCSI session, a Ceph image, and what has no parent but the kernel itself (nbd, loop, NVMe over fabrics).
 NOT_A_LOCAL_DISK = re.compile(r"/session\d+/|/devices/rbd/|/devices/virtual/")
 
@@ -52,7 +62,8 @@ class Layer:
 class Storage:
     """The way to a file system: the layers from the top, and all modules that it takes in the running kernel, built in or not.
 
-    `local`: every disk was found and is attached to this machine, not to a network.
+    `local`: every disk was found and is attached to this machine, not to a network. `devices`: how many there are at the top,
+    which only btrfs can have more than one of.
     """
 
     device: str
@@ -60,49 +71,60 @@ class Storage:
     layers: tuple[Layer, ...]
     modules: tuple[str, ...]
     local: bool
+    devices: int = 1
+
+    @property
+    def obstacle(self) -> str:
+        """Why mount(8) alone can't mount it, in words that follow "it is"; empty where it can."""
+        if self.layers:
+            return " ".join(dict.fromkeys(f"on {NAMES[layer.kind]}" for layer in self.layers))
+        if not self.local:
+            return "not on a disk of this machine"
+        return f"on {self.devices} devices" if self.devices > 1 else ""
 
     @property
     def kinds(self) -> frozenset[LayerKind]:
         return frozenset(layer.kind for layer in self.layers)
 
 
-def read_storage(root: Path, release: str) -> Storage | None:
-    """What the root file system is on, or None when /proc does not tell."""
-    mount = _root_mount(root)
+def read_storage(root: Path, release: str, point: str = "/") -> Storage | None:
+    """What the file system that is mounted at `point` is on, or None when /proc does not tell."""
+    mount = mount_at(read_mounts(root), point)
     if mount is None:
         return None
-    number, file_system, source = mount
-    stack = list(dict.fromkeys(part for device in _devices(root, number, source) for part in _stack(device)))
+    devices = _devices(root, mount)
+    stack = list(dict.fromkeys(part for device in devices for part in _stack(device)))
     layers = [(device, layer) for device in stack if (layer := _layer(device))]
     disks = [path for device in stack if not _layer(device) for path in _controllers(device)]
-    names = {file_system, *_layer_modules(layers), *(name for disk in disks for name in _drivers(root, disk))}
+    names = {mount.type, *_layer_modules(layers), *(name for disk in disks for name in _drivers(root, disk))}
     builtin = builtin_modules(root, release)
     return Storage(
-        device=source,
-        file_system=file_system,
+        device=mount.source,
+        file_system=mount.type,
         layers=tuple(layer for _, layer in layers),
         modules=tuple(sorted(name for name in names if name in builtin or is_loaded(root, name))),
         local=bool(disks) and not any(NOT_A_LOCAL_DISK.search(str(disk)) for disk in disks),
+        devices=len(devices) or 1,
     )
 
 
-def _root_mount(root: Path) -> tuple[str, str, str] | None:
-    """Device number, type and source of what is mounted at / (mountinfo is in proc(5)); the last one hides the others."""
-    found = None
-    for line in (read_text(root / "proc/self/mountinfo") or "").splitlines():
-        before, _, after = line.partition(" - ")
-        if before.split()[4] == "/":
-            file_system, source = after.split()[:2]
-            found = (before.split()[2], file_system, source)
-    return found
+def stable_source(root: Path, mount: MountEntry) -> str:
+    """What is mounted, by a name that another kernel knows too: by udev's record, else by its links; else as it is called now."""
+    for device in _devices(root, mount):
+        record = read_text(root / "run/udev/data" / f"b{(read_text(device / 'dev') or '').strip()}") or ""
+        links = root / "dev/disk/by-uuid"
+        linked = [link.name for link in sorted(links.glob("*")) if link.resolve().name == device.name]
+        if found := next(iter([*UUID_OF_FILE_SYSTEM.findall(record), *linked]), None):
+            return f"UUID={found}"
+    return mount.source
 
 
-def _devices(root: Path, number: str, source: str) -> list[Path]:
+def _devices(root: Path, mount: MountEntry) -> list[Path]:
     """The block devices of a mount, in /sys/devices. A btrfs has a number of its own, and may lie on several."""
-    device = root / "sys/dev/block" / number
+    device = root / "sys/dev/block" / mount.number
     if exists(device):
         return [device.resolve()]
-    name = (root / source.lstrip("/")).resolve().name
+    name = (root / mount.source.lstrip("/")).resolve().name
     for members in (root / "sys/fs/btrfs").glob("*/devices"):
         if exists(members / name):
             return [member.resolve() for member in sorted(members.iterdir())]

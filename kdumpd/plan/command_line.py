@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The command line of the dump kernel: the running one, minus what hurts there, plus what helps."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kdumpd.capture.settings import MARKER
@@ -11,6 +11,10 @@ from kdumpd.parameters import parameter_name, tokenize
 from kdumpd.policy.model import DumpKernelPolicy
 
 CAPTURE_TARGET = "kdumpd-capture.target"
+# Of a kernel that was itself a dump kernel.
+OUR_PREFIX = "kdumpd."
+# systemd feeds a hardware watchdog every half of this, from the moment that it runs; a capture that hangs it ends the machine.
+WATCHDOG_SECONDS = 60
 # COMMAND_LINE_SIZE in arch/*/include/asm/setup.h or uapi/asm/setup.h, the end mark included; 1024 is the least of them.
 LIMITS = {"x86_64": 2048, "i686": 2048, "aarch64": 2048, "ppc64le": 2048, "ppc64": 2048, "s390x": 4096}
 SMALLEST_LIMIT = 1024
@@ -119,8 +123,8 @@ ADDITIONS = (
 )
 
 
-def dump_command_line(running: str, policy: DumpKernelPolicy, platform: Platform) -> str:
-    """The command line for the dump kernel, without `elfcorehdr=`, which kexec adds.
+def dump_command_line(running: str, policy: DumpKernelPolicy, platform: Platform, capture: Sequence[str] = ()) -> str:
+    """The command line for the dump kernel, without `elfcorehdr=`, which kexec adds. `capture` is what the capture goes by.
 
     Raises:
         HostError: it is longer than this architecture can pass.
@@ -130,8 +134,8 @@ def dump_command_line(running: str, policy: DumpKernelPolicy, platform: Platform
     # What comes after "--" goes to init, not to the kernel.
     words = tokenize(running)
     words = words[: words.index("--")] if "--" in words else words
-    kept = [word for word in words if parameter_name(word) not in inherited | unwanted and not _is_xen_console(word, platform)]
-    line = " ".join([*kept, *added_parameters(policy, platform)])
+    kept = [word for word in words if parameter_name(word) not in inherited | unwanted and not _is_another_dumps(word, platform)]
+    line = " ".join([*kept, *added_parameters(policy, platform, capture)])
     room = LIMITS.get(platform.machine, SMALLEST_LIMIT) - 1 - ADDED_BY_KEXEC
     if len(line) > room:
         raise HostError(
@@ -141,11 +145,11 @@ def dump_command_line(running: str, policy: DumpKernelPolicy, platform: Platform
     return line
 
 
-def added_parameters(policy: DumpKernelPolicy, platform: Platform) -> tuple[str, ...]:
+def added_parameters(policy: DumpKernelPolicy, platform: Platform, capture: Sequence[str] = ()) -> tuple[str, ...]:
     """What kdumpd and the policy add. The policy comes last: of two values most parameters take the later one."""
     unwanted = {parameter_name(name) for name in policy.remove}
     ours = [addition.parameter for addition in ADDITIONS if addition.applies(platform)]
-    ours += [*_cpus(policy, platform), *_watchdogs(platform)]
+    ours += [*capture, *_cpus(policy, platform), *_watchdogs(platform)]
     return (*(word for word in ours if parameter_name(word) not in unwanted), *tokenize(policy.append))
 
 
@@ -159,11 +163,17 @@ def _cpus(policy: DumpKernelPolicy, platform: Platform) -> Iterator[str]:
 
 
 def _watchdogs(platform: Platform) -> Iterator[str]:
-    """A watchdog's warning is an NMI, which would end the capture."""
+    """A watchdog's warning is an NMI, which would end the capture; the watchdog itself must end one that hangs."""
     for module in platform.watchdogs:
         yield f"{module}.pretimeout=0"
         if module == "hpwdt":
             yield "hpwdt.kdumptimeout=0"
+    if platform.watchdogs:
+        yield f"systemd.watchdog_sec={WATCHDOG_SECONDS}"
+
+
+def _is_another_dumps(word: str, platform: Platform) -> bool:
+    return parameter_name(word).startswith(OUR_PREFIX) or _is_xen_console(word, platform)
 
 
 def _is_xen_console(word: str, platform: Platform) -> bool:

@@ -10,6 +10,7 @@ from kdumpd.host.facts import DumpSet, Facts
 from kdumpd.host.images import INITRD, KERNEL
 from kdumpd.plan.boot import boot_loader_steps, boot_notes
 from kdumpd.plan.command_line import dump_command_line
+from kdumpd.plan.handover import capture_parameters
 from kdumpd.plan.kernel_values import EARLY_PSTORE, kernel_values, unknown_faults
 from kdumpd.plan.ours import loaded_by_kdump_tools, misses_hotplug, was_edited
 from kdumpd.plan.ramoops import BACKEND, may_be_loaded
@@ -26,7 +27,7 @@ from kdumpd.plan.steps import (
     Step,
     WriteFile,
 )
-from kdumpd.plan.stores import STORE_ON_ROOT, elsewhere
+from kdumpd.plan.stores import LOCAL_STORE, can_be_made, out_of_reach
 from kdumpd.plan.wanted import Wanted, want
 from kdumpd.policy.model import Loader, Policy
 
@@ -45,7 +46,7 @@ def make_plan(policy: Policy, facts: Facts) -> Plan:
     steps: tuple[Step, ...] = (
         *files,
         *boot_loader_steps(wanted.parameters, facts, written),
-        *(MakeFolder(path=store.path) for store in facts.stores if not store.exists),
+        *(MakeFolder(path=store.path) for store in facts.stores if can_be_made(store)),
         *_value_steps(policy, files, facts),
         *_module_steps(wanted, facts),
         *arming_steps(policy, facts, files),
@@ -102,7 +103,7 @@ def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
     """What should be loaded in this boot, or None when that can't be told.
 
     Raises:
-        HostError: the dump kernel's command line is too long.
+        HostError: the dump kernel's command line can't be made, or is too long.
     """
     folder = image_folder(facts)
     if folder is None:
@@ -110,7 +111,7 @@ def wanted_dump_set(policy: Policy, facts: Facts) -> DumpSet | None:
     return DumpSet(
         kernel=layout.absolute(folder / KERNEL),
         initrd=layout.absolute(folder / INITRD),
-        command_line=dump_command_line(facts.command_line, policy.dump_kernel, facts.platform),
+        command_line=dump_command_line(facts.command_line, policy.dump_kernel, facts.platform, capture_parameters(policy, facts)),
         boot_id=facts.boot_id,
         memory=facts.hardware.memory,
         cpus=facts.hardware.cpus,
@@ -131,8 +132,8 @@ def _kdump_tools_steps(policy: Policy, facts: Facts, files: tuple[WriteFile | Re
 
 def _check_stores(facts: Facts) -> None:
     for store in facts.stores:
-        if store.mount_point != "/":
-            raise HostError(elsewhere(store), hint=STORE_ON_ROOT)
+        if fact := out_of_reach(store):
+            raise HostError(fact, hint=LOCAL_STORE)
 
 
 def _file_steps(policy: Policy, wanted: Wanted, facts: Facts) -> Iterator[WriteFile | RemoveFile]:

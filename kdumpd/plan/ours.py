@@ -5,6 +5,7 @@ from kdumpd.host import layout
 from kdumpd.host.facts import Facts
 from kdumpd.parameters import tokenize
 from kdumpd.plan.command_line import added_parameters
+from kdumpd.plan.handover import capture_parameters
 from kdumpd.plan.steps import fingerprint
 from kdumpd.policy.model import Loader, Policy
 
@@ -32,7 +33,8 @@ def loaded_by_kdump_tools(policy: Policy, facts: Facts) -> bool:
     if not facts.kexec.loaded or tools is None or tools.last_command is None:
         return False
     given = tokenize(tools.last_command.replace('"', " "))
-    return tools.loaded_in_this_boot and all(word in given for word in added_parameters(policy.dump_kernel, facts.platform))
+    ours = added_parameters(policy.dump_kernel, facts.platform, capture_parameters(policy, facts))
+    return tools.loaded_in_this_boot and all(word in given for word in ours)
 
 
 def misses_hotplug(facts: Facts) -> bool:

@@ -12,7 +12,7 @@ from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
 from kdumpd.plan.ours import is_loaded_for, misses_hotplug, was_edited
 from kdumpd.plan.reservation import wanted_crashkernel
-from kdumpd.plan.stores import STORE_ON_ROOT, crash_needs, elsewhere, takes_a_log
+from kdumpd.plan.stores import crash_needs, obstacles, takes_a_log
 from kdumpd.policy.model import Loader, Policy
 from kdumpd.units import approximate_size, format_size
 
@@ -217,8 +217,14 @@ def _boot_drift(facts: Facts) -> Iterator[Trouble]:
 
 
 def _store(store: Store, policy: Policy, facts: Facts, *, serious: bool = False) -> Iterator[Trouble]:
-    if store.mount_point != "/":
-        yield Trouble(fact=elsewhere(store), way_out=STORE_ON_ROOT, serious=serious)
+    for fact, way_out in obstacles(store):
+        yield Trouble(fact=fact, way_out=way_out, serious=serious)
+    if store.read_only:
+        # The dump kernel mounts it writable, if that is possible at all.
+        point = store.mount.point if store.mount else "/"
+        yield Trouble(
+            fact=f"{store.path} can't be written to now: {point} is mounted read-only", way_out=f"mount -o remount,rw {point}"
+        )
     if store.free is not None and store.free < (needs := crash_needs(policy, facts)):
         free, need = approximate_size(store.free), approximate_size(needs)
         what = "a log and the memory" if policy.capture.vmcore else "a log"

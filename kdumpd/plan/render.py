@@ -7,11 +7,13 @@ from collections.abc import Mapping
 
 import jinja2
 
-from kdumpd.capture.settings import FinalAction, Settings, StoreSettings, VmcoreSettings
+from kdumpd.capture.settings import FinalAction
 from kdumpd.errors import KdumpdError
 from kdumpd.host import layout
 from kdumpd.host.facts import BootLoader, Facts
 from kdumpd.plan.command_line import added_parameters
+from kdumpd.plan.doors import units
+from kdumpd.plan.handover import capture_parameters, capture_settings
 from kdumpd.plan.kernel_values import EARLY_PSTORE, sysctls
 from kdumpd.plan.wanted import Wanted
 from kdumpd.policy.model import Loader, Policy
@@ -26,6 +28,10 @@ FAILURE_ACTIONS = {
 # systemd stops the capture this many seconds after it should have ended by itself, and ends the machine as many later.
 UNIT_GRACE = 30
 JOB_GRACE = 60
+# However little time the first door has left, the second takes this long.
+SECOND_DOOR = 60
+# systemd gives a device up after this long (DefaultDeviceTimeoutSec=), and the capture begins without what is on it.
+DEVICE_PATIENCE = 90
 # What GRUB's script language reads as more than itself, outside quotes (grub-core/script/yylex.l).
 GRUB_SPECIAL = re.compile(r"""([\\$"'#;&|<>{}*?\[\]])""")
 
@@ -49,7 +55,7 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
         layout.TMPFILES: render("tmpfiles.conf.j2") if policy.panic.early_pstore else None,
         layout.RAMOOPS_OPTIONS: render("modprobe.conf.j2") if region else None,
         layout.CAPTURE_DROP_IN: render("capture-service.conf.j2"),
-        layout.CAPTURE_SETTINGS: _settings(policy).to_json(),
+        layout.CAPTURE_SETTINGS: capture_settings(policy, facts).to_json(),
         layout.BOOT_PARAMETERS: "".join(f"{word}\n" for word in wanted.parameters),
         layout.IN_FORCE: dump_policy(policy),
         # Whoever applies a policy wants it, also when it was rolled back before.
@@ -58,28 +64,11 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
     return {layout.absolute(path): text for path, text in files.items()}
 
 
-def _settings(policy: Policy) -> Settings:
-    capture = policy.capture
-    wanted = capture.vmcore
-    vmcore = VmcoreSettings(levels=wanted.level, compress=wanted.compress, format=wanted.format) if wanted else None
-    return Settings(
-        dmesg=capture.dmesg,
-        pstore=policy.pstore.harvest,
-        vmcore=vmcore,
-        stores=tuple(StoreSettings(path=path) for path in capture.stores),
-        keep_count=capture.keep.count,
-        keep_size=capture.keep.size,
-        keep_free=capture.keep.free,
-        crash_loop=capture.crash_loop,
-        deadline=capture.deadline,
-        then=capture.then,
-        on_failure=capture.on_failure,
-    )
-
-
 def _values(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, object]:
     """What a template may use."""
     capture = policy.capture
+    needs = units(facts)
+    timeout = max(capture.deadline, SECOND_DOOR) + UNIT_GRACE
     return {
         "policy_file": layout.absolute(layout.POLICY),
         "parameters": wanted.parameters,
@@ -90,9 +79,11 @@ def _values(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, object]:
         "store": capture.stores[0],
         "dmesg": capture.dmesg,
         "keep_count": capture.keep.count,
-        "dump_parameters": " ".join(added_parameters(policy.dump_kernel, facts.platform)),
-        "timeout": capture.deadline + UNIT_GRACE,
-        "job_timeout": capture.deadline + UNIT_GRACE + JOB_GRACE,
+        "dump_parameters": " ".join(added_parameters(policy.dump_kernel, facts.platform, capture_parameters(policy, facts))),
+        "timeout": timeout,
+        "job_timeout": timeout + JOB_GRACE + (DEVICE_PATIENCE if any(mount.obstacle for mount in facts.state) else 0),
+        "awaited": needs.awaited,
+        "wanted": needs.wanted,
         "failure_action": FAILURE_ACTIONS[capture.on_failure],
     }
 

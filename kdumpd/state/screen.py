@@ -77,12 +77,15 @@ def _made_of(state: State) -> Iterator[tuple[str, str]]:
     facts, crash = state.facts, state.last_crash
     yield from _reservation(state)
     yield "dump kernel", state.dump_kernel
+    yield "capture", str(state.way)
     for store in facts.stores:
         yield "store", f"{store.path}, {_room(state, store)}"
     yield "pstore", _pstore(state)
     yield "boot loader", "none that kdumpd knows" if facts.boot.loader is BootLoader.NONE else facts.boot.loader
     yield "last test", state.last_test.verdict if state.last_test else NEVER_TESTED
     yield "last crash", f"{crash.time} {crash.verdict}" if crash else "none"
+    if crash and crash.status and crash.status.crash_loop:
+        yield "crash loop", crash.status.crash_loop
 
 
 def _reservation(state: State) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
 from kdumpd.crashes.selftest import TestResult, read_last_test
 from kdumpd.host.facts import Facts
 from kdumpd.parameters import values
+from kdumpd.plan.doors import Way, way
 from kdumpd.plan.ours import is_loaded_for
 from kdumpd.plan.ramoops import NO_BACKEND
 from kdumpd.plan.readiness import Readiness, Trouble, judge
@@ -38,6 +39,11 @@ class State:
     def needed_bytes(self) -> int | None:
         """What the policy wants the kernel to reserve on this machine."""
         return wanted_crashkernel(self.policy, self.facts).reserved_for(self.facts.sizing.ram)
+
+    @property
+    def way(self) -> Way:
+        """Where in the dump kernel's boot the capture begins."""
+        return way(self.facts, loader=self.policy.loader)
 
     @property
     def store_needs(self) -> int:
@@ -75,6 +81,7 @@ class State:
                 "reserved": facts.kexec.reserved,
             },
             "dump_kernel": self.dump_kernel,
+            "capture": self.way.to_json(),
             "boot_loader": facts.boot.loader,
             "pstore": self.pstore_backend,
             "stores": [{"path": store.path, "free": store.free, "needed": self.store_needs} for store in facts.stores],

@@ -153,6 +153,35 @@ class FakeMachine:
         for device, module in (("virtio1", "virtio_blk"), ("", "virtio_pci")):
             self.add_driver(f"sys/devices/{DISK.partition('/virtio1')[0]}/{device}", module)
 
+    def add_disk(self, name: str, number: str, uuid: str = "") -> str:
+        """One more virtio disk, of which udev knows the file system's UUID."""
+        device = f"sys/devices/{DISK.replace('virtio1', name)}".replace("vda", name)
+        self.write(f"{device}/dev", f"{number}\n")
+        self.link(f"sys/dev/block/{number}", device)
+        if uuid:
+            self.write(f"run/udev/data/b{number}", f"S:disk/by-uuid/{uuid}\nE:ID_FS_UUID={uuid}\nE:ID_FS_TYPE=ext4\n")
+        return device
+
+    def mount(
+        self, point: str, number: str, source: str, file_system: str = "ext4", *, options: str = "rw", folder: str = "/"
+    ) -> None:
+        """As mountinfo shows it; not in /etc/fstab."""
+        before = self.read("proc/self/mountinfo")
+        self.write(
+            "proc/self/mountinfo",
+            f"{before}40 22 {number} {folder} {point} rw,relatime shared:2 - {file_system} {source} {options}\n",
+        )
+
+    def add_lvm(self, number: str, *parts: str, name: str = "vg-dump", uuid: str = "LVM-AbCd") -> str:
+        """A device-mapper device, as a rule of LVM."""
+        device = f"sys/devices/virtual/block/dm-{number.partition(':')[2]}"
+        self.write(f"{device}/dm/uuid", f"{uuid}\n")
+        self.write(f"{device}/dm/name", f"{name}\n")
+        for part in parts:
+            self.link(f"{device}/slaves/{part.rpartition('/')[2]}", part)
+        self.link(f"sys/dev/block/{number}", device)
+        return device
+
     def add_driver(self, device: str, module: str) -> None:
         """A loaded module that drives a device."""
         self.write(f"sys/module/{module}/initstate", "live\n")

@@ -83,7 +83,27 @@ def test_several_cpus_do_not_start_the_one_that_the_firmware_started() -> None:
 def test_a_watchdog_gets_no_warning_interrupt() -> None:
     words = dump_command_line("", platform=Platform(machine="x86_64", watchdogs=("hpwdt", "iTCO_wdt"))).split()
 
-    assert words[-3:] == ["hpwdt.pretimeout=0", "hpwdt.kdumptimeout=0", "iTCO_wdt.pretimeout=0"]
+    assert words[-4:-1] == ["hpwdt.pretimeout=0", "hpwdt.kdumptimeout=0", "iTCO_wdt.pretimeout=0"]
+
+
+def test_a_watchdog_ends_a_capture_that_hangs() -> None:
+    words = dump_command_line("systemd.watchdog_sec=off", platform=Platform(machine="x86_64", watchdogs=("iTCO_wdt",))).split()
+
+    # systemd takes the last one.
+    assert [word for word in words if word.startswith("systemd.watchdog_sec=")][-1] == "systemd.watchdog_sec=60"
+    assert "systemd.watchdog_sec" not in dump_command_line("")
+
+
+def test_what_another_dump_kernel_was_told_is_not_handed_on() -> None:
+    line = dump_command_line("kdumpd.capture kdumpd.door=systemd kdumpd.mount=/var,UUID=1,ext4 kdumpd-x=1 root=UUID=1")
+
+    assert [word for word in line.split() if word.startswith("kdumpd")] == ["kdumpd-x=1", "kdumpd.capture"]
+
+
+def test_what_the_capture_goes_by_is_there_and_no_policy_takes_it_out() -> None:
+    words = dump_command_line_by("", DumpKernelPolicy(append="x=1"), PC, ("kdumpd.deadline=300",)).split()
+
+    assert words.index("kdumpd.deadline=300") < words.index("x=1")
 
 
 def test_a_console_of_xen_is_left_out_where_there_is_xen() -> None:

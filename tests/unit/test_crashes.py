@@ -109,5 +109,6 @@ def test_json_has_what_a_program_needs(tmp_path: Path) -> None:
         "headline": "BUG: kernel NULL pointer dereference, address: 0000000000000008",
         "test": False,
         "capture_seconds": 0.4,
+        "crash_loop": "",
         "peak_memory_kib": 30000,
     }

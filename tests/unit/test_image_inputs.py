@@ -28,8 +28,21 @@ def digest(
     storage: Storage | None = STORAGE,
     generator: Generator = Generator.INITRAMFS_TOOLS,
     has_efi: bool = True,
+    direct: bool = True,
+    rescue: Storage | None = None,
+    watchdogs: tuple[str, ...] = (),
 ) -> str | None:
-    return image_digest(machine.root, release=RELEASE, kernel=KERNEL, generator=generator, storage=storage, has_efi=has_efi)
+    return image_digest(
+        machine.root,
+        release=RELEASE,
+        kernel=KERNEL,
+        generator=generator,
+        storage=storage,
+        has_efi=has_efi,
+        direct=direct,
+        rescue=rescue,
+        watchdogs=watchdogs,
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,6 +118,9 @@ def test_another_way_to_the_store_or_another_generator_is_another_image(machine:
         digest(machine, storage=None),
         digest(machine, generator=Generator.DRACUT),
         digest(machine, has_efi=False),
+        digest(machine, direct=False),
+        digest(machine, rescue=STORAGE),
+        digest(machine, watchdogs=("iTCO_wdt",)),
     ]
 
     assert len(set(found)) == len(found)

@@ -7,7 +7,7 @@ from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
 from kdumpd.plan.make import make_plan, wanted_dump_set
 from kdumpd.plan.steps import BuildImage, LoadDumpKernel, MakeFolder, RunTool, SetKernelValue, WriteFile
-from kdumpd.policy.model import DumpKernelPolicy, Policy
+from kdumpd.policy.model import CapturePolicy, DumpKernelPolicy, Policy
 from tests.unit.fakes import GRUB_CFG, POLICY, RELEASE, FakeMachine, armed, bzimage, forget_hardware
 
 
@@ -68,16 +68,34 @@ def test_without_a_boot_loader_the_administrator_is_told_what_to_add(machine: Fa
     )
 
 
-def test_a_store_on_another_file_system_is_refused(machine: FakeMachine) -> None:
-    facts = machine.facts()
-    elsewhere = dataclasses.replace(facts.stores[0], mount_point="/var")
+@pytest.mark.parametrize(("file_system", "source"), [("nfs4", "server:/export"), ("tmpfs", "tmpfs"), ("vfat", "/dev/vdb1")])
+def test_a_store_on_a_file_system_that_no_dump_kernel_can_use_is_refused(
+    machine: FakeMachine, file_system: str, source: str
+) -> None:
+    machine.mount("/var", "0:50", source, file_system)
     with pytest.raises(HostError) as caught:
-        make_plan(POLICY, dataclasses.replace(facts, stores=(elsewhere,)))
+        make_plan(POLICY, machine.facts())
 
     assert str(caught.value) == (
-        'the store "/var/crash" is on the file system that is mounted at /var\n'
-        "hint: the dump kernel mounts only /; name a folder on it in capture.stores"
+        f'the store "/var/crash" is on {source}, a file system of the type {file_system}, which no dump kernel can use\n'
+        "hint: name a folder on a local disk in capture.stores"
     )
+
+
+def test_a_store_on_a_disk_of_its_own_is_taken(machine: FakeMachine) -> None:
+    machine.add_disk("vdb", "254:16")
+    machine.mount("/var", "254:16", "/dev/vdb")
+
+    assert MakeFolder(path="/var/crash") in make_plan(POLICY, machine.facts()).steps
+
+
+def test_no_folder_is_made_where_a_file_system_is_to_be_mounted_or_nothing_can_be_written(machine: FakeMachine) -> None:
+    machine.write("etc/fstab", "UUID=1234 /srv/dump ext4 noauto 0 2\n")
+    machine.add_disk("vdb", "254:16")
+    machine.mount("/mnt", "254:16", "/dev/vdb", options="ro")
+    policy = dataclasses.replace(POLICY, capture=CapturePolicy(stores=("/srv/dump/crash", "/mnt/crash")))
+
+    assert not any(isinstance(step, MakeFolder) for step in make_plan(policy, machine.facts(policy)).steps)
 
 
 def test_what_a_person_changed_is_marked(machine: FakeMachine) -> None:

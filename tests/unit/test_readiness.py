@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import dataclasses
 import os
+from typing import Any
 
 import pytest
 
@@ -8,6 +9,8 @@ from kdumpd.apply.apply import apply_plan
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
 from kdumpd.host.facts import BootLoader, Facts
+from kdumpd.host.mounted import Mounted
+from kdumpd.host.storage import Layer, LayerKind, Storage
 from kdumpd.plan.make import arming_steps, make_plan
 from kdumpd.plan.readiness import Level, Readiness, Trouble, judge
 from kdumpd.plan.reservation import wanted_crashkernel
@@ -16,6 +19,8 @@ from kdumpd.plan.stores import crash_needs
 from kdumpd.policy.model import CapturePolicy, Policy, VmcorePolicy
 from kdumpd.units import KIB, MIB
 from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine, armed, forget_hardware
+
+LVM = Layer(kind=LayerKind.LVM, name="vg-dump", uuid="LVM-x")
 
 
 def hidden(facts: Facts) -> Facts:
@@ -187,12 +192,61 @@ def test_a_missing_program_is_named(machine: FakeMachine) -> None:
     ]
 
 
-def test_a_store_that_the_dump_kernel_would_not_mount_is_named(machine: FakeMachine) -> None:
-    facts = armed(machine)
-    elsewhere = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], mount_point="/var"),))
+def mounted(**changes: Any) -> Mounted:
+    storage = Storage(device="/dev/vdb", file_system="ext4", layers=(), modules=(), local=True)
+    return dataclasses.replace(Mounted(point="/var", source="UUID=1234", type="ext4", storage=storage), **changes)
 
-    assert [trouble.fact for trouble in troubles(elsewhere)] == [
-        'the store "/var/crash" is on the file system that is mounted at /var'
+
+@pytest.mark.parametrize(
+    ("mount", "fact", "way_out"),
+    [
+        (
+            mounted(type="nfs4", source="server:/x"),
+            'the store "/var/crash" is on server:/x, a file system of the type nfs4, which no dump kernel can use',
+            "name a folder on a local disk in capture.stores",
+        ),
+        (
+            mounted(now=False, type="auto", storage=None),
+            "/var is not mounted, and so nobody can tell what a dump would find there",
+            "mount /var",
+        ),
+        (
+            mounted(storage=Storage(device="/dev/sdb", file_system="ext4", layers=(), modules=(), local=False)),
+            "/var is not on a disk of this machine, and the dump kernel has no network",
+            "name a folder on a local disk in capture.stores",
+        ),
+        (
+            mounted(storage=Storage(device="/dev/sdb", file_system="ext4", layers=(LVM,), modules=(), local=True), has_unit=False),
+            "only systemd can mount /var in the dump kernel (/var is on LVM), and it does not know how",
+            "write /var into /etc/fstab",
+        ),
+    ],
+)
+def test_a_store_that_the_dump_kernel_would_not_reach_is_named(
+    machine: FakeMachine, mount: Mounted, fact: str, way_out: str
+) -> None:
+    facts = armed(machine)
+    there = dataclasses.replace(facts.stores[0], mount=mount)
+    elsewhere = dataclasses.replace(facts, stores=(there,))
+
+    assert troubles(elsewhere) == [Trouble(fact=fact, way_out=way_out, serious=True)]
+    # Where another store is left, the log goes there.
+    assert not any(trouble.serious for trouble in troubles(dataclasses.replace(facts, stores=(there, facts.stores[0]))))
+
+
+def test_a_store_that_is_on_lvm_and_in_fstab_is_no_trouble(machine: FakeMachine) -> None:
+    facts = armed(machine)
+    on_lvm = mounted(storage=Storage(device="/dev/sdb", file_system="ext4", layers=(LVM,), modules=(), local=True))
+
+    assert troubles(dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], mount=on_lvm),))) == []
+
+
+def test_a_store_that_is_mounted_read_only_is_named_but_the_dump_kernel_may_do_better(machine: FakeMachine) -> None:
+    facts = armed(machine)
+    read_only = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], read_only=True),))
+
+    assert troubles(read_only) == [
+        Trouble(fact="/var/crash can't be written to now: / is mounted read-only", way_out="mount -o remount,rw /")
     ]
 
 
@@ -220,6 +274,8 @@ MEMINFO = "MemTotal: 8192 kB\nMemFree: 1024 kB\nBuffers: 512 kB\nCached: 2048 kB
         (VmcorePolicy(level=(1,)), 32 * MIB + 8192 * KIB),
         (VmcorePolicy(level=(16,)), 32 * MIB + 7168 * KIB),
         (VmcorePolicy(level=(31,)), 32 * MIB + 512 * KIB),
+        # The last one is tried when there is no room for the others.
+        (VmcorePolicy(level=(1, 31)), 32 * MIB + 512 * KIB),
     ],
 )
 def test_a_crash_needs_room_for_the_log_and_for_the_memory_that_the_policy_saves(

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kdumpd.apply.apply import apply_plan
 from kdumpd.apply.look import InForce
+from kdumpd.capture.status import Status
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import PolicyError
 from kdumpd.host.facts import BootLoader
@@ -67,6 +68,7 @@ def test_an_armed_machine_is_told_in_one_screen(armed: State) -> None:
         "ARMED: a crash now would be saved to /var/crash, then this machine would power off",
         "  reserved      192M, as the policy and the command line say",
         f"  dump kernel   {RELEASE}, image {armed.facts.image_digest}",
+        "  capture       by the initrd, as soon as / is mounted",
         "  store         /var/crash, 2.5G free, a crash needs at most 32M",
         "  pstore        none",
         "  boot loader   GRUB",
@@ -194,6 +196,18 @@ def test_the_last_crash_speaks_to_nobody_s_terminal(machine: FakeMachine, armed:
     )
 
 
+def test_a_crash_in_a_loop_says_so(machine: FakeMachine, armed: State, policy_file: Path) -> None:
+    folder = "var/crash/2026-11-22T03-04-05Z"
+    status = Status(started="2026-11-22T03:04:05Z", kernel=RELEASE, crash_loop="6 crashes in 30min, so only the log was saved")
+    machine.write(f"{folder}/dmesg.txt", "[ 1.0] Kernel panic - not syncing: x\n")
+    assert "crash loop" not in "\n".join(screen(read_state(machine.root, policy_file)))
+    machine.write(f"{folder}/status.json", status.to_json())
+
+    state = read_state(machine.root, policy_file)
+    assert told(state, "crash loop") == status.crash_loop
+    assert state.to_json()["last_crash"]["crash_loop"] == status.crash_loop
+
+
 def test_a_broken_policy_before_any_apply_is_an_error_for_people_and_a_problem_for_the_daemon(
     machine: FakeMachine, policy_file: Path
 ) -> None:
@@ -249,6 +263,7 @@ def test_json_has_what_the_screen_tells(armed: State) -> None:
 
     assert (told["state"], told["armed"], told["problems"]) == ("ready", True, [])
     assert told["dump_kernel"] == armed.dump_kernel
+    assert told["capture"] == {"door": "initrd", "direct": True, "reason": ""}
     assert told["stores"] == [{"path": "/var/crash", "free": FREE, "needed": 32 * MIB}]
     assert (told["pstore"], told["boot_loader"], told["crashes"], told["last_crash"]) == (None, "GRUB", 0, None)
 
