@@ -30,15 +30,29 @@ class MountEntry:
 
 
 def read_mounts(root: Path) -> tuple[MountEntry, ...]:
-    """All that is mounted, in the order of mounting (proc(5)); not what would be mounted when somebody looks (autofs)."""
-    found = []
+    """All that is mounted, for each place in the order of mounting (proc(5)).
+
+    Without what would be mounted when somebody looks (autofs), and without folders that are mounted on themselves: of these the
+    sandbox of the daemon is made (ReadOnlyPaths=/usr), and it must see the machine as the command line does.
+    """
+    found: dict[str, list[MountEntry]] = {}
     for line in (read_text(root / "proc/self/mountinfo") or "").splitlines():
         before, _, after = line.partition(" - ")
         number, folder, point, of_mount = (_unescape(word) for word in before.split()[2:6])
         file_system, source, of_super_block = (_unescape(word) for word in (*after.split(), "")[:3])
         options = (*of_mount.split(","), *of_super_block.split(","))
-        found.append(MountEntry(number=number, folder=folder, point=point, type=file_system, source=source, options=options))
-    return tuple(mount for mount in found if mount.type != "autofs")
+        mount = MountEntry(number=number, folder=folder, point=point, type=file_system, source=source, options=options)
+        if file_system != "autofs" and not _is_mounted_on_itself(mount, found):
+            found.setdefault(point, []).append(mount)
+    return tuple(mount for mounts in found.values() for mount in mounts)
+
+
+def _is_mounted_on_itself(mount: MountEntry, before: dict[str, list[MountEntry]]) -> bool:
+    place = PurePosixPath(mount.point)
+    below = next((before[str(parent)][-1] for parent in place.parents if str(parent) in before), None)
+    if below is None or below.number != mount.number:
+        return False
+    return PurePosixPath(mount.folder) == PurePosixPath(below.folder) / place.relative_to(below.point)
 
 
 def read_fstab(root: Path) -> tuple[MountEntry, ...]:
@@ -67,9 +81,9 @@ def mount_at(mounts: Iterable[MountEntry], point: str) -> MountEntry | None:
 
 def mounts_on_the_way(mounts: Iterable[MountEntry], path: str) -> tuple[MountEntry, ...]:
     """From the mount of / to the one that holds a path."""
-    known = tuple(mounts)
+    last = {mount.point: mount for mount in mounts}
     places = (*reversed(PurePosixPath(path).parents), PurePosixPath(path))
-    return tuple(mount for place in places if (mount := mount_at(known, str(place))))
+    return tuple(last[str(place)] for place in places if str(place) in last)
 
 
 def mount_unit(point: str) -> str:
@@ -92,4 +106,4 @@ def has_mount_unit(root: Path, point: str) -> bool:
 
 def _unescape(word: str) -> str:
     r"""Blanks and backslashes are written as \040 and the like."""
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word)
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), word) if "\\" in word else word

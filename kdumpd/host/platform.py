@@ -14,12 +14,14 @@ EC2 = "Amazon EC2"
 @dataclass(frozen=True, kw_only=True)
 class Platform:
     """`machine` is the architecture as `uname -m` says it, `boot_apic` the local APIC of the CPU that the firmware started
-    (x86 only), `watchdogs` the modules that drive this machine's hardware watchdogs."""
+    (x86 only). `has_watchdog`: there is a hardware watchdog; `watchdogs` are the modules that drive them, as far as they are
+    modules."""
 
     machine: str
     xen: bool = False
     ec2: bool = False
     boot_apic: int | None = None
+    has_watchdog: bool = False
     watchdogs: tuple[str, ...] = ()
 
     @property
@@ -30,13 +32,16 @@ class Platform:
 def read_platform(root: Path) -> Platform:
     """What /proc and /sys say; a fact that is not there is as good as an ordinary machine."""
     # Linux 6.1 has the machine in /proc too (kernel.arch).
+    # One that is only software is no device of anything.
+    watchdogs = [path for path in (root / "sys/class/watchdog").glob("watchdog*") if (path / "device").exists()]
     machine = (read_text(root / "proc/sys/kernel/arch") or os.uname().machine).strip()
     return Platform(
         machine=machine,
         xen=(read_text(root / "sys/hypervisor/type") or "").strip() == "xen",
         ec2=(read_text(root / "sys/class/dmi/id/sys_vendor") or "").strip() == EC2,
         boot_apic=_boot_apic(read_text(root / "proc/cpuinfo") or ""),
-        watchdogs=tuple(sorted({name for path in (root / "sys/class/watchdog").glob("watchdog*") if (name := _module(path))})),
+        has_watchdog=bool(watchdogs),
+        watchdogs=tuple(sorted({name for path in watchdogs if (name := _module(path))})),
     )
 
 

@@ -168,7 +168,7 @@ def _watchdogs(platform: Platform) -> Iterator[str]:
         yield f"{module}.pretimeout=0"
         if module == "hpwdt":
             yield "hpwdt.kdumptimeout=0"
-    if platform.watchdogs:
+    if platform.has_watchdog:
         yield f"systemd.watchdog_sec={WATCHDOG_SECONDS}"
 
 

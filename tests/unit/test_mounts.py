@@ -114,6 +114,18 @@ def test_a_bind_mount_takes_systemd(machine: FakeMachine) -> None:
     assert mounted(machine).obstacle == "/srv/dump is a bind mount"
 
 
+def test_the_daemon_sees_through_its_own_sandbox(machine: FakeMachine) -> None:
+    def seen() -> object:
+        facts = machine.facts()
+        return facts.stores, facts.state, facts.root_obstacle, facts.image_digest
+
+    as_it_is = seen()
+    machine.mount("/usr", "254:1", "/dev/vda1", folder="/usr", options="ro")
+    machine.mount("/var", "254:1", "/dev/vda1", folder="/var", options="ro")
+
+    assert seen() == as_it_is
+
+
 def test_a_mount_inside_of_another_takes_systemd_unless_that_other_comes_first_in_any_case(machine: FakeMachine) -> None:
     for name, number, point in (("vdb", "254:16", "/srv"), ("vdc", "254:32", "/srv/dump"), ("vdd", "254:48", "/var")):
         machine.add_disk(name, number)

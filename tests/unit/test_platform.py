@@ -23,7 +23,16 @@ def test_the_modules_of_watchdogs_are_told_once_each(machine: FakeMachine) -> No
     # A watchdog of software has no device.
     (machine.root / "sys/class/watchdog/watchdog2").mkdir()
 
-    assert read_platform(machine.root).watchdogs == ("iTCO_wdt",)
+    found = read_platform(machine.root)
+    assert (found.has_watchdog, found.watchdogs) == (True, ("iTCO_wdt",))
+
+
+def test_a_watchdog_whose_driver_is_no_module_is_one_too(machine: FakeMachine) -> None:
+    (machine.root / "sys/class/watchdog/watchdog0").mkdir(parents=True)
+    assert not read_platform(machine.root).has_watchdog
+
+    (machine.root / "sys/class/watchdog/watchdog0/device").mkdir()
+    assert (read_platform(machine.root).has_watchdog, read_platform(machine.root).watchdogs) == (True, ())
 
 
 def test_clouds_and_hypervisors_that_matter_are_recognised(machine: FakeMachine) -> None:
