@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The end of the machine. There is always one, with or without an init system."""
 
+import contextlib
 import ctypes
 import os
-import threading
 import time
 from pathlib import Path
 
+from . import patience
 from .console import say
+from .program import SaveError
 from .settings import FinalAction
 
 SYNC_PATIENCE = 10.0
@@ -39,6 +41,5 @@ def end_machine(action: FinalAction) -> None:
 
 def sync_with_patience() -> None:
     """sync(2) waits for ever on a dead disk or a lost NFS server; what must be safe was fsynced before."""
-    sync = threading.Thread(target=os.sync, daemon=True)
-    sync.start()
-    sync.join(SYNC_PATIENCE)
+    with contextlib.suppress(SaveError):
+        patience.call(os.sync, timeout=SYNC_PATIENCE, what="sync(2)")
