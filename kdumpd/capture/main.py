@@ -1,35 +1,41 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The capture: the log first, durably; then the rest; then the end of the machine, in any case."""
+"""The capture: the log first, durably; then the rest; then the end of the machine, or the second door, in any case."""
 
-import errno
+import contextlib
 import os
+import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from . import patience
+from .boot_parameters import default_settings, named_mounts, read_parameters
+from .clock import uptime
 from .console import say
+from .dead_kernel import learn
 from .dmesg import save_dmesg
-from .durable import sync, write_file
-from .keep import remove_old_crashes
+from .doors import NOTHING_SAVED, Door, parse_arguments, time_allowed
 from .machine import end_machine
-from .memory import MemoryMeter
+from .mounts import mount
 from .program import Saved, SaveError
-from .pstore import copy_pstore
-from .settings import MARKER, FinalAction, Settings, VmcoreSettings, is_dump_kernel
-from .status import FILE as STATUS_FILE
-from .status import Status, Step
-from .vmcore import save_vmcore
+from .settings import MARKER, FinalAction, Settings, is_dump_kernel
+from .stores import Stores
+from .story import Story, reason, trace
+from .watchdog import Watchdog, start_watchdog
 
 SETTINGS = "var/lib/kdumpd/capture.json"
 DMESG_TIMEOUT = 60.0
-# More crashes in one second than this are not crashes.
-MAX_SAME_SECOND = 100
+# More than a tool may take: a store that hangs in the kernel, not a tool that can be killed.
+HANG_GRACE = 5.0
+STORY_TIMEOUT = 10.0
+TAIL_TIMEOUT = 20.0
+# After the deadline: for a machine that should be off by then, and is not.
+WATCHDOG_GRACE = 30.0
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Captures and ends the machine, if this is a dump kernel that kdumpd has loaded; refuses anywhere else."""
     root = Path("/")
     if not is_dump_kernel(root):
@@ -39,135 +45,193 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    Capture(root, end_machine).run()
+    # Somebody who leans on the keyboard must not end a capture.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    door, milestones = parse_arguments(argv)
+    Capture(root, door, milestones).run()
     return 1
 
 
 class Capture:
-    """One capture. `end` ends the machine; a test passes its own."""
+    """One capture through one door. `end` ends the machine, `leave` this program; a test passes its own."""
 
-    def __init__(self, root: Path, end: Callable[[FinalAction], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        door: Door,
+        milestones: Mapping[str, float],
+        *,
+        end: Callable[[FinalAction], None] = end_machine,
+        # Not sys.exit(), which would wait for what hangs.
+        leave: Callable[[int], None] = os._exit,
+    ) -> None:
         self._root = root
+        self._door = door
         self._end = end
+        self._leave = leave
+        self._vmcore = root / "proc/vmcore"
         self._ended = threading.Lock()
         self._settings = Settings()
-        self._began = time.monotonic()
-        self._meter = MemoryMeter(root / "proc")
-        self._status = Status(started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), kernel=os.uname().release)
+        self._until = time.monotonic()
+        self._deadline: threading.Timer | None = None
+        self._watchdog: Watchdog | None = None
+        self._story = Story(root, door, dict(milestones))
+        self._status = self._story.status
 
     def run(self) -> None:
-        """Captures, then ends the machine, also when everything goes wrong or takes too long."""
-        self._settings = self._read_settings()
-        deadline = threading.Timer(self._settings.deadline, self._out_of_time)
-        deadline.daemon = True
-        deadline.start()
+        """Captures, then ends the machine or hands over, also when everything goes wrong or takes too long."""
         try:
+            self._prepare()
             self._capture()
-        except Exception:  # noqa: BLE001 - whatever it was, the machine must still end
-            say(traceback.format_exc())
-        deadline.cancel()
-        self._meter.stop()
+        except BaseException as problem:  # noqa: BLE001 - whatever it was, the machine must still end
+            self._tell(problem)
         self._finish()
 
-    def _read_settings(self) -> Settings:
+    def _prepare(self) -> None:
+        """Sets the deadline first: all that comes later may hang."""
+        parameters = read_parameters(self._root)
+        self._settings = default_settings(parameters)
+        self._start_deadline()
+        if self._door is Door.INITRD:
+            # Under systemd it is systemd that feeds it.
+            self._watchdog = start_watchdog(self._root / "dev/watchdog0", self._may_go_on)
+        for wanted in named_mounts(parameters):
+            began = time.monotonic()
+            try:
+                mount(self._root, wanted, self._door)
+            except (SaveError, OSError) as problem:
+                self._story.failed("mount", f"{wanted.point}: {reason(problem)}", began)
+        self._read_settings()
+
+    def _start_deadline(self) -> None:
+        if self._deadline:
+            self._deadline.cancel()
+        seconds = time_allowed(self._door, self._settings.deadline, uptime())
+        self._until = time.monotonic() + seconds
+        self._deadline = threading.Timer(seconds, self._out_of_time)
+        self._deadline.daemon = True
+        self._deadline.start()
+
+    def _may_go_on(self) -> bool:
+        return time.monotonic() < self._until + WATCHDOG_GRACE
+
+    def _left(self) -> float:
+        return max(self._until - time.monotonic(), 1.0)
+
+    def _read_settings(self) -> None:
         try:
-            return Settings.from_json((self._root / SETTINGS).read_text())
+            settings = Settings.from_json((self._root / SETTINGS).read_text())
         except (OSError, ValueError) as problem:
             say(f"cannot read /{SETTINGS}, using the defaults: {problem}")
-            return Settings()
+            return
+        changed = settings.deadline != self._settings.deadline
+        self._settings = settings
+        if changed:
+            self._start_deadline()
 
     def _capture(self) -> None:
-        vmcore = self._root / "proc/vmcore"
-        if not vmcore.exists():
+        if not self._vmcore.exists():
             say("/proc/vmcore is missing: nothing of the crashed kernel can be saved")
             return
         say("this machine has crashed; this is its dump kernel, saving the log")
-        for store in self._settings.store_paths:
-            try:
-                folder = new_crash_folder(self._root / store.lstrip("/"))
-            except OSError as problem:
-                say(f"{store}: {problem.strerror}")
-                self._status.steps.append(Step(name="dmesg", ok=False, seconds=0.0, detail=f"{store}: {problem.strerror}"))
-                continue
-            self._status.store = store
-            self._save_to(folder, vmcore)
-            if self._is_saved():
-                return
-        say("no store took the log")
+        stores = Stores(self._story, self._root, self._door, save=self._save_first, left=self._left)
+        folder = stores.take(self._settings.stores, learn(self._story, self._vmcore), saved=self._is_saved())
+        if folder and (self._is_saved() or self._door is Door.SYSTEMD):
+            self._save_rest(folder)
 
-    def _save_to(self, folder: Path, vmcore: Path) -> None:
-        """The log first; the rest even when the log could not be had."""
-        wanted = self._settings
-        if wanted.dmesg and self._step("dmesg", lambda: save_dmesg(vmcore, folder, timeout=DMESG_TIMEOUT)):
-            say(f"the log is safe in {folder}")
-        self._save_status(folder)
-        if wanted.pstore:
-            self._step("pstore", lambda: copy_pstore(self._root / "sys/fs/pstore", folder))
-            self._save_status(folder)
-        if wanted.vmcore:
-            self._save_vmcore(vmcore, folder, wanted.vmcore)
-            self._save_status(folder)
+    def _save_first(self, folder: Path, share: float) -> bool:
+        """What matters most: the log; where that is not wanted, the memory."""
+        if not self._settings.dmesg:
+            return self._save_memory(folder)
+        timeout = min(DMESG_TIMEOUT, share)
+
+        def save() -> Saved:
+            return patience.call(
+                lambda: save_dmesg(self._vmcore, folder, timeout=timeout), timeout=timeout + HANG_GRACE, what="the store"
+            )
+
+        if not self._story.step("dmesg", save):
+            return False
+        self._story.milestone("log_safe")
+        say(f"the log is safe in {self._status.folder}: {self._story.in_words()}")
+        return True
+
+    def _save_rest(self, folder: Path) -> None:
+        from . import rest  # noqa: PLC0415 - what comes after the log is loaded after the log
+
+        self._story.save()
+        if self._settings.pstore and not self._status.saved("pstore"):
+            rest.save_pstore(self._story, self._root, folder, self._settings, self._left())
+        rest.look_for_loop(self._story, self._root, folder, self._settings)
+        if self._settings.dmesg and not self._status.crash_loop:
+            self._save_memory(folder)
         if self._is_saved():
-            remove_old_crashes(folder, count=wanted.keep_count, size=wanted.keep_size, free=wanted.keep_free)
+            rest.make_room(folder, self._settings)
 
-    def _save_vmcore(self, vmcore: Path, folder: Path, settings: VmcoreSettings) -> None:
-        say("saving the memory, this may take minutes")
-        left = self._settings.deadline - (time.monotonic() - self._began)
-        self._step("vmcore", lambda: save_vmcore(vmcore, folder, settings, keep_free=self._settings.keep_free, timeout=left))
+    def _save_memory(self, folder: Path) -> bool:
+        from . import rest  # noqa: PLC0415 - the same
 
-    def _step(self, name: str, action: Callable[[], Saved]) -> bool:
-        """Does one step and puts on record how it went."""
-        began = time.monotonic()
-        try:
-            saved, ok = action(), True
-        except (SaveError, OSError) as problem:
-            saved, ok = Saved(0, str(problem)), False
-        seconds = round(time.monotonic() - began, 3)
-        self._status.steps.append(Step(name=name, ok=ok, seconds=seconds, bytes=saved.bytes, detail=saved.detail))
-        say(f"{name}: {f'{saved.bytes} bytes' if ok else saved.detail} ({seconds:.1f} s)")
-        return ok
-
-    def _save_status(self, folder: Path) -> None:
-        self._status.seconds = round(time.monotonic() - self._began, 3)
-        self._status.uptime = float((self._root / "proc/uptime").read_text().split()[0])
-        self._status.memory_kib = self._meter.read()
-        self._status.final_action = str(self._final_action())
-        try:
-            write_file(folder / STATUS_FILE, self._status.to_json().encode(), 0o600)
-        except OSError as problem:
-            say(f"cannot write {folder / STATUS_FILE}: {problem.strerror}")
-
-    def _final_action(self) -> FinalAction:
-        return self._settings.then if self._is_saved() else self._settings.on_failure
+        wanted = self._settings.vmcore
+        if wanted is None or self._status.saved("vmcore"):
+            return False
+        keep_free = self._settings.keep_free
+        return rest.save_memory(self._story, self._vmcore, folder, wanted, keep_free=keep_free, left=self._left())
 
     def _is_saved(self) -> bool:
-        """Whether what matters most was saved: the log, or where it is not wanted, the memory."""
+        """Whether what matters most was saved."""
         return self._status.saved("dmesg" if self._settings.dmesg else "vmcore")
 
     def _out_of_time(self) -> None:
-        say(f"the deadline of {self._settings.deadline} s has passed")
+        why = f"the deadline of {self._settings.deadline} s has passed"
+        self._story.cut_off(why)
+        say(why)
         self._finish()
 
     def _finish(self) -> None:
-        # The deadline and the end of the work may meet here; the first one ends the machine.
-        if self._ended.acquire(blocking=False):
-            self._end(self._final_action())
-
-
-def new_crash_folder(store: Path) -> Path:
-    """Makes a folder that is named by the time, readable for root only, durably.
-
-    Raises:
-        OSError: the store can't be written.
-    """
-    store.mkdir(mode=0o755, parents=True, exist_ok=True)
-    stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
-    for number in range(MAX_SAME_SECOND):
-        folder = store / (f"{stamp}-{number}" if number else stamp)
+        """Ends the machine, or hands over to the second door; all before that is for the story, and none of it may prevent this."""
+        # The deadline and the end of the work may meet here.
+        if not self._ended.acquire(blocking=False):
+            return
+        if self._deadline:
+            self._deadline.cancel()
+        saved, crashed = self._is_saved(), self._vmcore.exists()
+        hands_over = crashed and not saved and self._door is Door.INITRD
+        action = self._settings.then if saved else self._settings.on_failure
+        if self._status.crash_loop:
+            action = FinalAction.POWEROFF
         try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError:
-            continue
-        sync(store)
-        return folder
-    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_SECOND} crash folders of {stamp} exist")
+            if crashed and not saved and not hands_over and self._settings.dmesg:
+                self._last_resort()
+            self._tell_the_end("" if hands_over else str(action))
+        except BaseException as problem:  # noqa: BLE001 - see above
+            self._tell(problem)
+        # A machine that is halted is not to be woken up.
+        if self._watchdog and (hands_over or action is FinalAction.HALT):
+            self._watchdog.release()
+        if hands_over:
+            self._leave(NOTHING_SAVED)
+        else:
+            self._end(action)
+
+    def _last_resort(self) -> None:
+        def tell() -> None:
+            from .last_resort import tell_the_end_of_the_log  # noqa: PLC0415 - few captures need it; and it may hang
+
+            tell_the_end_of_the_log(self._root, self._vmcore)
+
+        try:
+            patience.call(tell, timeout=TAIL_TIMEOUT, what="reading the end of the log")
+        except SaveError as problem:
+            say(f"the end of the log can't be shown: {problem}")
+
+    def _tell_the_end(self, action: str) -> None:
+        if not action:
+            say("nothing is saved yet: going on to start systemd, and trying again from there")
+        self._status.final_action = action
+        self._story.milestone("end")
+        patience.call(self._story.save, timeout=STORY_TIMEOUT, what="writing the story")
+        self._story.stop()
+
+    def _tell(self, problem: BaseException) -> None:
+        with contextlib.suppress(Exception):
+            say(trace(problem))

@@ -11,13 +11,14 @@ FILE = "status.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One thing that the capture tried."""
+    """One thing that the capture tried, and through which door it had come."""
 
     name: str
     ok: bool
     seconds: float
     bytes: int = 0
     detail: str = ""
+    door: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,22 +35,39 @@ class Memory:
     lowest_available: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class CrashFacts:
+    """What the dead kernel left about itself and its end; None is what it did not."""
+
+    time: str | None = None
+    release: str | None = None
+    build_id: str | None = None
+    kaslr_offset: int | None = None
+
+
 @dataclass(kw_only=True)
 class Status:
-    """The story of one capture; it grows step by step, and is on disk from the first saved byte on.
+    """The story of one capture, through all its doors; it grows step by step, and is on disk from the first saved byte on.
 
-    `crash_loop` says why only the log was saved, when the machine had crashed again and again; else it is empty.
+    `milestones` are seconds since the dump kernel started: `init` and `root` (the initrd began; it had the root file system),
+    `python` (this program began), `systemd` (it began once more, through the second door), `log_safe` and `end`.
+    `seconds` is the time from `python` to the moment of `uptime`. `crash_loop` says why a machine that crashes again and
+    again is powered off.
     """
 
     started: str
     kernel: str
+    crash: CrashFacts = field(default_factory=CrashFacts)
+    doors: list[str] = field(default_factory=list)
+    milestones: dict[str, float] = field(default_factory=dict)
     store: str = ""
+    folder: str = ""
     steps: list[Step] = field(default_factory=list)
     memory_kib: Memory = field(default_factory=Memory)
     seconds: float = 0.0
     uptime: float = 0.0
-    final_action: str = ""
     crash_loop: str = ""
+    final_action: str = ""
 
     @property
     def dmesg_saved(self) -> bool:
@@ -74,13 +92,17 @@ class Status:
             return cls(
                 started=str(found["started"]),
                 kernel=str(found["kernel"]),
+                crash=CrashFacts(**found.get("crash", {})),
+                doors=[str(door) for door in found.get("doors", [])],
+                milestones={str(name): float(seconds) for name, seconds in dict(found.get("milestones", {})).items()},
                 store=str(found.get("store", "")),
+                folder=str(found.get("folder", "")),
                 steps=[Step(**step) for step in found.get("steps", [])],
                 memory_kib=Memory(**found.get("memory_kib", {})),
                 seconds=float(found.get("seconds", 0)),
                 uptime=float(found.get("uptime", 0)),
-                final_action=str(found.get("final_action", "")),
                 crash_loop=str(found.get("crash_loop", "")),
+                final_action=str(found.get("final_action", "")),
             )
         except (KeyError, TypeError) as problem:
             raise ValueError(f"not a status.json of version {VERSION}: {problem!r}") from problem

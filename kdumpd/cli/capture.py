@@ -8,4 +8,4 @@ from kdumpd.errors import ExitCode
 
 
 def run(_: argparse.Namespace) -> ExitCode:
-    return ExitCode(main())
+    return ExitCode(main(["systemd"]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.capture import console
+from kdumpd.capture.settings import Settings
 from kdumpd.daemon import journal
 from tests.unit.fakes import FakeMachine, Journald, Stubs
 
@@ -32,12 +33,24 @@ def machine(tmp_path: Path, stubs: Stubs) -> FakeMachine:
     return machine
 
 
+@pytest.fixture
+def dump_kernel(machine: FakeMachine, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMachine:
+    """A machine that has crashed, seen from its dump kernel."""
+    # makedumpfile --dump-dmesg VMCORE LOG
+    stubs.add("makedumpfile", 'echo "[    1.000000] the log" > "$3"')
+    monkeypatch.setattr("kdumpd.capture.program.SEARCH_PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    machine.write("proc/vmcore", "")
+    machine.write("var/lib/kdumpd/capture.json", Settings().to_json())
+    return machine
+
+
 @pytest.fixture(autouse=True)
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
     """What the capture told the console, which in a test is not the one of this machine."""
     kmsg = tmp_path / "kmsg"
     kmsg.touch()
     monkeypatch.setattr(console, "KMSG", str(kmsg))
+    monkeypatch.setattr(console, "_told", [])
     return kmsg.read_text
 
 

@@ -12,36 +12,19 @@ from pathlib import Path
 import pytest
 
 from kdumpd.capture import main as capture_main
-from kdumpd.capture.main import Capture, new_crash_folder
+from kdumpd.capture.doors import Door
+from kdumpd.capture.main import Capture
 from kdumpd.capture.settings import FinalAction, Mount, Settings, StoreSettings, VmcoreSettings, is_dump_kernel
-from kdumpd.capture.status import Memory, Status, Step
+from kdumpd.capture.status import CrashFacts, Memory, Status, Step
+from tests.unit.captures import capture, newest_status, only_folder
 from tests.unit.fakes import FakeMachine, Stubs
 
 PACKAGE = Path(capture_main.__file__).parent
-# makedumpfile --dump-dmesg VMCORE LOG
-MAKEDUMPFILE = 'echo "[    1.000000] the log" > "$3"'
 
 
-@pytest.fixture
-def dump_kernel(machine: FakeMachine, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMachine:
-    """A machine that has crashed, seen from its dump kernel."""
-    stubs.add("makedumpfile", MAKEDUMPFILE)
-    monkeypatch.setattr("kdumpd.capture.program.SEARCH_PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
-    machine.write("proc/vmcore", "")
-    machine.write("var/lib/kdumpd/capture.json", Settings().to_json())
-    return machine
-
-
-def capture(machine: FakeMachine) -> list[FinalAction]:
-    """Runs a capture and tells how it would have ended the machine."""
-    ended: list[FinalAction] = []
-    Capture(machine.root, ended.append).run()
-    return ended
-
-
-def only_folder(machine: FakeMachine, store: str = "var/crash") -> Path:
-    (folder,) = (machine.root / store).iterdir()
-    return folder
+def saved_with(machine: FakeMachine, settings: Settings) -> Status:
+    capture(machine, settings=settings)
+    return newest_status(machine)
 
 
 def test_the_log_is_saved_for_root_only_and_the_machine_powers_off(dump_kernel: FakeMachine) -> None:
@@ -49,19 +32,23 @@ def test_the_log_is_saved_for_root_only_and_the_machine_powers_off(dump_kernel: 
 
     folder = only_folder(dump_kernel)
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {"dmesg.txt": 0o600, "status.json": 0o600}
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == dict.fromkeys(
+        ("dmesg.txt", "status.json", "capture.log"), 0o600
+    )
     assert (folder / "dmesg.txt").read_text() == "[    1.000000] the log\n"
 
 
 def test_the_status_tells_each_step_the_time_and_the_memory(dump_kernel: FakeMachine) -> None:
-    capture(dump_kernel)
-    status = Status.from_json((only_folder(dump_kernel) / "status.json").read_text())
+    capture(dump_kernel, init=2.31)
+    status = newest_status(dump_kernel)
 
     assert status.dmesg_saved
     assert [(step.name, step.ok, step.bytes) for step in status.steps] == [("dmesg", True, 23), ("pstore", True, 0)]
     assert status.store == "/var/crash"
     assert status.memory_kib == Memory(given=(192 << 10) + 632, total=155144, peak_used=155144 - 120816, lowest_available=120816)
-    assert status.uptime == 5.5
+    assert status.uptime == pytest.approx(float(Path("/proc/uptime").read_text().split()[0]), abs=5)
+    assert status.milestones["init"] == 2.31
+    assert status.milestones["python"] <= status.milestones["log_safe"] <= status.milestones["end"]
     assert status.final_action == "poweroff"
 
 
@@ -128,15 +115,19 @@ def test_a_makedumpfile_that_hangs_is_killed(dump_kernel: FakeMachine, stubs: St
     assert status["steps"][0]["detail"].startswith("makedumpfile was still running after 0 s; cannot run vmcore-dmesg")
 
 
-def test_the_deadline_ends_the_machine_while_a_step_hangs_and_only_once(dump_kernel: FakeMachine, stubs: Stubs) -> None:
-    stubs.add("makedumpfile", "sleep 2; exit 1")
-    dump_kernel.write("var/lib/kdumpd/capture.json", Settings(deadline=1).to_json())
+def test_the_deadline_ends_the_machine_while_a_store_hangs_and_only_once(
+    dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture_main, "time_allowed", lambda *_: 0.5)
+    monkeypatch.setattr(capture_main, "save_dmesg", lambda *_, **__: time.sleep(2))
     began = time.monotonic()
     ended: list[float] = []
-    Capture(dump_kernel.root, lambda action: ended.append(time.monotonic() - began)).run()
+    Capture(dump_kernel.root, Door.SYSTEMD, {}, end=lambda action: ended.append(time.monotonic() - began)).run()
 
     assert len(ended) == 1
     assert ended[0] < 2
+    (step, *_) = json.loads(dump_kernel.read("dev/kdumpd/status.json"))["steps"]
+    assert (step["ok"], step["name"]) == (False, "dmesg")
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"stores": 1}', '{"version": 1}'])
@@ -171,20 +162,10 @@ def test_a_defect_after_the_log_is_safe_does_not_make_it_a_failure(
     def broken(*arguments: object) -> int:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(capture_main, "copy_pstore", broken)
+    monkeypatch.setattr("kdumpd.capture.rest.copy_pstore", broken)
 
     assert capture(dump_kernel) == [FinalAction.POWEROFF]
     assert Status.from_json((only_folder(dump_kernel) / "status.json").read_text()).dmesg_saved
-
-
-def test_two_crashes_in_one_second_get_two_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "gmtime", lambda: time.struct_time((2026, 11, 22, 3, 4, 5, 6, 326, 0)))
-
-    assert [new_crash_folder(tmp_path).name for _ in range(3)] == [
-        "2026-11-22T03-04-05Z",
-        "2026-11-22T03-04-05Z-1",
-        "2026-11-22T03-04-05Z-2",
-    ]
 
 
 def test_only_the_marker_makes_a_dump_kernel(machine: FakeMachine) -> None:
@@ -198,7 +179,13 @@ def test_settings_and_status_survive_the_way_between_the_kernels() -> None:
     stores = (StoreSettings(path="/a"), StoreSettings(path="/srv/b", mount=mount))
     settings = Settings(stores=stores, deadline=77, then=FinalAction.HALT, on_failure=FinalAction.POWEROFF)
     status = Status(
-        started="now", kernel="6.1", steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=3)], memory_kib=Memory(total=5)
+        started="now",
+        kernel="6.1",
+        crash=CrashFacts(release="6.1", kaslr_offset=1 << 20),
+        milestones={"init": 2.3},
+        doors=["initrd"],
+        steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=3)],
+        memory_kib=Memory(total=5),
     )
 
     assert Settings.from_json(settings.to_json()) == settings
@@ -224,16 +211,9 @@ def test_the_capture_imports_the_standard_library_and_itself_only(module: Path) 
             assert node.level == 1 or (node.module or "").split(".")[0] in sys.stdlib_module_names
 
 
-def capture_with(machine: FakeMachine, settings: Settings) -> Status:
-    machine.write("var/lib/kdumpd/capture.json", settings.to_json())
-    capture(machine)
-    folder = max((machine.root / "var/crash").glob("*Z"))
-    return Status.from_json((folder / "status.json").read_text())
-
-
 def test_what_is_not_wanted_is_not_saved(dump_kernel: FakeMachine, stubs: Stubs) -> None:
     stubs.add("makedumpfile", '[ "$1" = -v ] || { for target; do :; done; echo memory > "$target"; }')
-    status = capture_with(dump_kernel, Settings(dmesg=False, pstore=False, vmcore=VmcoreSettings(), keep_free=0))
+    status = saved_with(dump_kernel, Settings(dmesg=False, pstore=False, vmcore=VmcoreSettings(), keep_free=0))
 
     assert [step.name for step in status.steps] == ["vmcore"]
     assert status.final_action == "poweroff"
@@ -242,6 +222,6 @@ def test_what_is_not_wanted_is_not_saved(dump_kernel: FakeMachine, stubs: Stubs)
 def test_a_crash_that_was_not_saved_removes_no_older_one(dump_kernel: FakeMachine, stubs: Stubs) -> None:
     stubs.add("makedumpfile", "exit 1")
     dump_kernel.write("var/crash/2026-11-01T00-00-00Z/dmesg.txt", "old\n")
-    capture_with(dump_kernel, Settings(keep_count=1, keep_free=1 << 60))
+    saved_with(dump_kernel, Settings(keep_count=1, keep_free=1 << 60))
 
     assert (dump_kernel.root / "var/crash/2026-11-01T00-00-00Z/dmesg.txt").exists()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The stores, one after the other, until one has taken what matters most."""
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import patience
+from .console import say
+from .doors import Door
+from .folders import discard, new_crash_folder
+from .mounts import make_writable, mount
+from .program import SaveError
+from .settings import StoreSettings
+from .story import Story, reason
+
+# To mount a store, to mount it for writing, to make a folder.
+OPEN_TIMEOUT = 75.0
+DISCARD_TIMEOUT = 10.0
+# The stores that are left share this part of the time that is left; the rest is for the story and the end.
+SHARE = 0.8
+
+
+class Stores:
+    """Opens stores for the crash that `story` tells of. `save` saves into a folder, within so many seconds; `left` tells how many
+    there are for all of them.
+    """
+
+    def __init__(
+        self, story: Story, root: Path, door: Door, *, save: Callable[[Path, float], bool], left: Callable[[], float]
+    ) -> None:
+        self._story = story
+        self._root = root
+        self._door = door
+        self._save = save
+        self._left = left
+        self._continued = story.folder
+        self._continued_in = story.status.store
+
+    def take(self, stores: tuple[StoreSettings, ...], when: float, *, saved: bool) -> Path | None:
+        """The crash folder that took it; if none did, the first that could at least be made; None without any.
+
+        `saved`: the door before this one has saved it, so it goes on there, if it can.
+        """
+        refused: list[tuple[StoreSettings, Path]] = []
+        ordered = sorted(stores, key=lambda store: saved and store.path != self._continued_in)
+        for number, store in enumerate(ordered):
+            share = self._left() * SHARE / (len(ordered) - number)
+            folder = self._open(store, when, min(OPEN_TIMEOUT, share))
+            if folder is None:
+                continue
+            if (saved and folder == self._continued) or self._save(folder, share):
+                self._settle(store, folder, refused)
+                return folder
+            refused.append((store, folder))
+        say("no store took the log")
+        if not refused:
+            return None
+        self._settle(*refused[0], refused)
+        return refused[0][1]
+
+    def _open(self, store: StoreSettings, when: float, timeout: float) -> Path | None:
+        began = time.monotonic()
+        try:
+            folder = patience.call(lambda: self._folder(store, when), timeout=timeout, what="the store")
+        except Exception as problem:  # noqa: BLE001 - not even a defect of ours may keep the next store from being tried
+            self._story.failed("dmesg", f"{store.path}: {reason(problem)}", began)
+            return None
+        self._story.goes_on_in(store.path, folder)
+        return folder
+
+    def _folder(self, store: StoreSettings, when: float) -> Path:
+        """The folder of the door before this one, or else a new one."""
+        if store.mount:
+            mount(self._root, store.mount, self._door)
+        make_writable(self._root, store.path)
+        if self._continued and store.path == self._continued_in and self._continued.is_dir():
+            return self._continued
+        return new_crash_folder(self._root / store.path.lstrip("/"), when)
+
+    def _settle(self, store: StoreSettings, folder: Path, refused: list[tuple[StoreSettings, Path]]) -> None:
+        """Goes on in one folder, and removes those that were made for this crash and hold nothing of it."""
+        self._story.goes_on_in(store.path, folder)
+        made = [self._continued, *(other for _, other in refused)]
+        others = {other for other in made if other and other != folder}
+        with contextlib.suppress(SaveError):
+            patience.call(lambda: discard(others), timeout=DISCARD_TIMEOUT, what="removing empty folders")
