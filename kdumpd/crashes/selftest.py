@@ -137,9 +137,11 @@ def _finished(status: Status) -> str | None:
 
 
 def _seconds_to_log(status: Status) -> float | None:
-    """From the start of the dump kernel: its age when the capture began, and all steps up to the log's."""
+    """From the start of the dump kernel; of an older kdumpd: its age when the capture began, and all steps up to the log's."""
     if not status.dmesg_saved:
         return None
+    if "log_safe" in status.milestones:
+        return status.milestones["log_safe"]
     last = next(number for number, step in enumerate(status.steps, 1) if step.name == "dmesg" and step.ok)
     return round(status.uptime - status.seconds + sum(step.seconds for step in status.steps[:last]), 3)
 

@@ -77,6 +77,12 @@ def test_a_store_that_failed_before_another_took_the_log_is_in_the_time() -> Non
     assert judge_test(STARTED, [crash(status=status)]).seconds_to_log == 8.6
 
 
+def test_a_capture_that_noted_when_the_log_was_safe_is_believed() -> None:
+    status = dataclasses.replace(STATUS, milestones={"python": 3.1, "log_safe": 4.2})
+
+    assert judge_test(STARTED, [crash(status=status)]).seconds_to_log == 4.2
+
+
 def test_what_could_not_be_measured_is_left_out() -> None:
     result = judge_test(STARTED, [crash(status=dataclasses.replace(STATUS, memory_kib=Memory(), started="?"))])
 
