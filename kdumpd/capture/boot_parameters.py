@@ -35,10 +35,10 @@ def named_mounts(parameters: list[tuple[str, str]]) -> list[Mount]:
     for name, value in parameters:
         if name != MOUNT:
             continue
-        point, _, rest = value.partition(",")
-        source, _, kind = rest.rpartition(",")
-        if point.startswith("/") and source and kind:
-            mounts.append(Mount(point=point, source=source, type=kind, options=""))
-        else:
-            say(f'ignoring "{name}={value}" on the command line: it is not POINT,SOURCE,TYPE')
+        # Options have commas of their own.
+        match value.split(",", 3):
+            case [point, source, kind, *options] if point.startswith("/") and source and kind:
+                mounts.append(Mount(point=point, source=source, type=kind, options="".join(options)))
+            case _:
+                say(f'ignoring "{name}={value}" on the command line: it is not POINT,SOURCE,TYPE[,OPTIONS]')
     return mounts

@@ -33,6 +33,7 @@ def mount(root: Path, wanted: Mount, door: Door) -> None:
     if wanted.point in mount_points(root):
         return
     if not wanted.by_systemd:
+        (root / wanted.point.lstrip("/")).mkdir(parents=True, exist_ok=True)
         options = ["-o", wanted.options] if wanted.options else []
         run(["mount", "-t", wanted.type, *options, wanted.source, _below(root, wanted.point)], timeout=TIMEOUT)
     elif door is Door.SYSTEMD:

@@ -23,8 +23,15 @@ PARTS_OF_GENERATOR = {
         Path("usr/sbin/mkinitramfs"),
         Path("usr/share/initramfs-tools"),
         layout.INITRAMFS_HOOKS,
+        layout.INITRD_FILES,
     ),
-    Generator.DRACUT: (Path("etc/dracut.conf"), Path("etc/dracut.conf.d"), Path("usr/bin/dracut"), Path("usr/lib/dracut")),
+    Generator.DRACUT: (
+        Path("etc/dracut.conf"),
+        Path("etc/dracut.conf.d"),
+        Path("usr/bin/dracut"),
+        Path("usr/lib/dracut"),
+        layout.INITRD_FILES,
+    ),
 }
 SETTINGS_OF_LAYER = {
     LayerKind.LVM: ("etc/lvm/lvm.conf", "etc/lvm/lvmlocal.conf"),

@@ -59,6 +59,9 @@ def _parameters(policy: Policy, facts: Facts) -> Iterator[str]:
         # The others are mounted by systemd.
         if not mount.obstacle:
             yield f"kdumpd.mount={_safe(mount, *([mount.options] if mount.options else []))}"
+    # Where the log goes when there is no Python to read capture.json.
+    if plain := next((store for store in facts.stores if store.mount is None), None):
+        yield f"kdumpd.store={plain.path}"
     store = facts.rescue_store
     if store and store.mount and SAFE.fullmatch(where := _rescue(store, store.mount)):
         yield f"kdumpd.rescue={where}"

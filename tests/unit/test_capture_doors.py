@@ -19,7 +19,9 @@ from tests.unit.captures import capture, newest_status, only_folder, state, step
 from tests.unit.fakes import FakeMachine, Stubs
 
 BROKEN = "echo no memory >&2; exit 1"
-WORKS = 'case "$1" in -d) echo memory > "$5";; *) echo log > "$3";; esac'
+WORKS = (
+    'case "$1" in -v) ;; --dump-dmesg) echo "[    1.000000] the log" > "$3";; *) for last; do :; done; echo memory > "$last";; esac'
+)
 WITH_MEMORY = Settings(vmcore=VmcoreSettings(), keep_free=0)
 
 
@@ -47,7 +49,9 @@ def test_the_first_door_that_saved_nothing_leaves_its_story_and_does_not_end_the
     stubs.add("makedumpfile", BROKEN)
 
     assert capture(dump_kernel, Door.INITRD, settings=WITH_MEMORY) == [NOTHING_SAVED]
-    assert steps(state(dump_kernel)) == [("dmesg", False, "makedumpfile failed with 1: no memory")]
+    ((name, ok, detail),) = steps(state(dump_kernel))
+    assert (name, ok) == ("dmesg", False)
+    assert detail.startswith("makedumpfile failed with 1: no memory; cannot run vmcore-dmesg")
 
 
 def test_the_second_door_goes_on_in_the_same_folder_and_tells_both_stories(
@@ -112,7 +116,9 @@ def test_the_second_door_does_only_what_is_missing_when_the_first_was_killed(
     dump_kernel: FakeMachine, stubs: Stubs, tmp_path: Path
 ) -> None:
     dump_kernel.write("var/lib/kdumpd/capture.json", WITH_MEMORY.to_json())
-    kill_the_first_door(dump_kernel, stubs, tmp_path, f'case "$1" in -d) kill -9 $PPID; sleep 1;; esac; {WORKS}')
+    kill_the_first_door(
+        dump_kernel, stubs, tmp_path, f'case "$1" in -v | --dump-dmesg) ;; *) kill -9 $PPID; sleep 1;; esac; {WORKS}'
+    )
     on_disk = newest_status(dump_kernel)
     assert steps(on_disk)[-1] == ("vmcore", False, "was cut off")
     stubs.add("makedumpfile", WORKS)

@@ -112,7 +112,8 @@ def test_a_store_that_stays_read_only_is_passed_by(dump_kernel: FakeMachine, stu
 
 
 def test_a_full_store_leaves_no_folder_when_the_next_takes_the_log(dump_kernel: FakeMachine, stubs: Stubs) -> None:
-    stubs.add("makedumpfile", 'head -c 100000 /dev/zero > "$3" 2> /dev/null || { echo no space >&2; rm -f "$3"; exit 1; }')
+    log = "echo '[    1.000000] a long log' && seq 30000"
+    stubs.add("makedumpfile", f'{{ {log}; }} > "$3" 2> /dev/null || {{ echo No space left on device >&2; rm -f "$3"; exit 1; }}')
     with file_system(dump_kernel.root / "srv", 64) as disk:
         subprocess.run(mounted(dump_kernel, "/srv"), shell=True, check=True)
         fill(disk, free=16)

@@ -41,6 +41,7 @@ def parameters(policy: Policy, facts: Facts) -> list[str]:
 
 
 ENDS = ["deadline=300", "then=poweroff", "on_failure=reboot"]
+ON_ROOT = "store=/var/crash"
 
 
 def test_a_root_on_a_partition_is_mounted_by_init_itself(machine: FakeMachine) -> None:
@@ -48,7 +49,7 @@ def test_a_root_on_a_partition_is_mounted_by_init_itself(machine: FakeMachine) -
 
     assert found == Way(door=Door.INITRD, direct=True, reason="")
     assert str(found) == "by the initrd, as soon as / is mounted"
-    assert parameters(POLICY, machine.facts()) == ENDS
+    assert parameters(POLICY, machine.facts()) == [*ENDS, ON_ROOT]
 
 
 def test_a_root_on_lvm_is_mounted_by_the_generators_scripts(machine: FakeMachine) -> None:
@@ -58,7 +59,7 @@ def test_a_root_on_lvm_is_mounted_by_the_generators_scripts(machine: FakeMachine
     found = way(machine.facts())
     assert (found.door, found.direct) == (Door.INITRD, False)
     assert str(found) == "by the initrd, after its own scripts have mounted /, because / is on LVM"
-    assert parameters(POLICY, machine.facts()) == ENDS
+    assert parameters(POLICY, machine.facts()) == [*ENDS, ON_ROOT]
 
 
 def test_a_first_store_on_lvm_takes_systemd_though_init_can_mount_the_root(machine: FakeMachine) -> None:
@@ -68,7 +69,7 @@ def test_a_first_store_on_lvm_takes_systemd_though_init_can_mount_the_root(machi
     found = way(machine.facts(policy))
     assert found == Way(door=Door.SYSTEMD, direct=True, reason="/srv/dump is on LVM")
     assert str(found) == "by systemd, because /srv/dump is on LVM"
-    assert parameters(policy, machine.facts(policy)) == [*ENDS, "door=systemd"]
+    assert parameters(policy, machine.facts(policy)) == [*ENDS, "door=systemd", ON_ROOT]
 
 
 def test_a_later_store_on_lvm_does_not_hold_up_the_first(machine: FakeMachine) -> None:
@@ -90,7 +91,7 @@ def test_the_first_store_on_a_disk_of_its_own_is_where_the_log_goes_when_the_roo
     policy = with_stores("/var/crash", DUMP)
     facts = machine.facts(policy)
 
-    assert parameters(policy, facts) == [*ENDS, "rescue=UUID=uuid-of-vdb,ext4,/crash"]
+    assert parameters(policy, facts) == [*ENDS, ON_ROOT, "rescue=UUID=uuid-of-vdb,ext4,/crash"]
     assert facts.rescue
     assert facts.rescue.modules == ("ext4", "virtio_pci")
     assert machine.facts().rescue is None

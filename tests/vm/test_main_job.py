@@ -2,7 +2,6 @@
 """The main job, with the installed .deb: from the policy to the crash that the next boot knows of."""
 
 import json
-import re
 
 from kdumpd.daemon.journal import Event
 from tests.vm.guest import Guest
