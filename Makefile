@@ -54,9 +54,9 @@ format: $(RUFF) ## format the code
 
 deb: $(DEB) ## build the package: build/kdumpd.deb
 
-bench: deb apt-lists ## what kdumpd costs, beside kdump-tools in the same guest; writes docs/benchmarks.md
+bench: deb apt-lists ## what kdumpd costs, beside kdump-tools; writes docs/benchmarks.md (ARGS=capture or daemon for a part)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
-	@$(PYTHON) -m tests.bench $(DEB)
+	@$(PYTHON) -m tests.bench $(DEB) $(ARGS)
 
 faults: ## docs/faults.md, by the last `make test`
 	@$(PYTHON) -m tests.vm.faults_table

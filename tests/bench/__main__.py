@@ -1,137 +1,51 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`make bench`: what kdumpd costs a machine, measured in the guest beside kdump-tools, in one run."""
 
+import argparse
 import platform
-import re
-import socket
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bus.conftest import Client, PrivateBus, RunningDaemon
-from tests.unit.fakes import FakeMachine
-from tests.vm.guest import Guest
-from tests.vm.machines import BOTH, add_kdump_tools, armed_machine
+from tests.bench.capture import measure_capture
+from tests.bench.daemon import TOP, measure_daemon
+from tests.bench.report import with_sections
+from tests.vm.machines import BOTH, Machine, add_kdump_tools, armed_machine
 
-REPORT = Path(__file__).resolve().parents[2] / "docs/benchmarks.md"
-ROUNDS = 5
-CALLS = 20_000
-QUIET_SECONDS = 60
-PID = "$(systemctl show --property MainPID --value kdumpd)"
+REPORT = TOP / "docs/benchmarks.md"
+PACKAGES = "systemd kexec-tools makedumpfile kdump-tools"
+PARTS = {"capture": ("The capture", measure_capture), "daemon": ("The daemon", measure_daemon)}
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One line of the report. `other` is what kdump-tools has, None where there is nothing to compare."""
-
-    name: str
-    value: float
-    unit: str
-    other: float | None = None
-    goal: str = ""
-
-    def __str__(self) -> str:
-        ratio = f"{self.value / self.other:.2f}" if self.other else ""
-        other = "" if self.other is None else f"{self.other:.2f} {self.unit}"
-        return f"| {self.name} | {self.value:.2f} {self.unit} | {other} | {ratio} | {self.goal} |"
-
-
-def figures(guest: Guest) -> Iterator[Figure]:
-    yield Figure("daemon at rest: RSS", _memory(guest, "VmRSS"), "MB", goal="below 40 MB")
-    yield Figure("daemon at rest: of that its own, not shared", _memory(guest, "RssAnon"), "MB")
-    before = _switches(guest)
-    guest.run(f"sleep {QUIET_SECONDS}")
-    yield Figure(f"wake-ups in {QUIET_SECONDS} quiet seconds", _switches(guest) - before, "", goal="the watchdog's only")
-    # Emulated, so many calls would take an hour.
-    yield Figure(f"daemon on a bus of its own: growth by {CALLS} calls", _growth_here(), "MB", goal="below 10 MB")
-    ours, theirs = (_seconds(guest, command) for command in ("kdumpd status", "kdump-config status"))
-    yield Figure("status command, in the emulated guest", ours, "s", theirs)
-    yield Figure("python3 -I -S -c pass there: what no Python program gets below", _seconds(guest, "python3 -I -S -c pass"), "s")
-    yield Figure("status command, on this machine itself, without emulation", _seconds_here(), "s", goal="below 0.3 s")
-
-
-def _memory(guest: Guest, name: str) -> float:
-    return int(guest.run(f"grep {name} /proc/{PID}/status").stdout.split()[1]) * 1024 / 1e6
-
-
-def _switches(guest: Guest) -> int:
-    """How often any thread of the daemon went to sleep by itself: once for every time that it was woken up."""
-    return sum(map(int, re.findall(r"\d+", guest.run(f"grep -h ^voluntary /proc/{PID}/task/*/status").stdout)))
-
-
-def _seconds(guest: Guest, command: str) -> float:
-    """The median of some rounds."""
-    clock = f"s=$(date +%s%N); {command} >/dev/null 2>&1; e=$(date +%s%N); echo $(( (e - s) / 1000 ))"
-    return statistics.median(int(guest.run(clock).stdout) / 1e6 for _ in range(ROUNDS))
-
-
-def _growth_here() -> float:
-    """One call after the other, as a badly written monitor would make them."""
-    with tempfile.TemporaryDirectory(prefix="kdumpd-bench-") as folder, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(f"{folder}/notify")
-        machine = FakeMachine(Path(folder) / "root")
-        machine.write("etc/kdumpd.yaml", "")
-        bus = PrivateBus(Path(folder))
-        own = {"NOTIFY_SOCKET": f"{folder}/notify", "DBUS_SYSTEM_BUS_ADDRESS": bus.address}
-        daemon = RunningDaemon(machine, manager, own, "")
-        daemon.wait_for("READY=1")
-        client = Client(bus)
-        before = daemon.rss_kib
-        for number in range(CALLS):
-            client.call("ListCrashes") if number % 2 else client.get("State")
-        growth = daemon.rss_kib - before
-        daemon.process.terminate()
-        daemon.process.wait()
-        bus.kill()
-    return growth * 1024 / 1e6
-
-
-def _seconds_here() -> float:
-    """The same command, from this checkout, about this machine."""
-    program = "import sys; sys.path.insert(0, sys.argv.pop(1)); from kdumpd.cli.main import main; main(['status', *sys.argv[1:]])"
-    with tempfile.NamedTemporaryFile(suffix=".yaml") as policy:
-        argv = [sys.executable, "-I", "-c", program, str(REPORT.parents[1]), "--policy", policy.name]
-        rounds = []
-        for _ in range(ROUNDS):
-            began = time.monotonic()
-            subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
-            rounds.append(time.monotonic() - began)
-    return statistics.median(rounds)
-
-
-def main(deb: Path) -> int:
-    machine = armed_machine(deb)
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.bench")
+    parser.add_argument("deb", type=Path)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"what to measure: {', '.join(PARTS)}; all when none is named")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.parts) - set(PARTS):
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    machine = armed_machine(arguments.deb)
     add_kdump_tools(machine)
-    with machine.guest("bench") as guest:
-        guest.restore(BOTH)
-        versions = guest.run(
-            "uname -r; dpkg-query -W -f '${Package} ${Version}, ' systemd kexec-tools makedumpfile kdump-tools"
-        ).stdout
-        report = _report(list(figures(guest)), " ".join(versions.split()).rstrip(","))
-    print(report)
+    place = describe(machine)
+    measured = {}
+    for name in arguments.parts or PARTS:
+        title, measure = PARTS[name]
+        print(f"{title} …", flush=True)
+        measured[title] = "\n".join([f"{place} Measured on {time.strftime('%Y-%m-%d')}.", "", *measure(machine)])
+    report = with_sections(REPORT.read_text(), measured, [title for title, _ in PARTS.values()])
     REPORT.write_text(report)
+    print(report)
     return 0
 
 
-def _report(found: list[Figure], versions: str) -> str:
-    return "\n".join([
-        "# Benchmarks",
-        "",
-        "Written by `make bench`. These machines are shared, and the guest is emulated: what counts are the ratios of one run.",
-        "",
-        f"Guest: 2 CPUs, 2 GiB, QEMU without KVM on {platform.machine()}; kernel {versions}.",
-        "",
-        "| figure | kdumpd | kdump-tools | ratio | goal |",
-        "|---|---|---|---|---|",
-        *map(str, found),
-        "",
-    ])  # fmt: skip
+def describe(machine: Machine) -> str:
+    """The machine and the versions, in one line."""
+    with machine.guest("bench-versions") as guest:
+        guest.restore(BOTH)
+        kernel = guest.run("uname -r").stdout.strip()
+        versions = guest.run(f"dpkg-query -W -f '${{Package}} ${{Version}}, ' kdumpd {PACKAGES}").stdout.strip().rstrip(",")
+    return f"Guest: 2 CPUs, 2 GiB, ext4 on virtio, QEMU without KVM on {platform.machine()}; kernel {kernel}; {versions}."
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())
