@@ -10,7 +10,7 @@ from tests.bench.tools import KDUMPD, Job, Tool, step_seconds, succeeded
 from tests.vm.channel import ChannelError
 from tests.vm.guest import TIMEOUT_FACTOR, Guest, VmError
 
-# Ten times what the slower one of the two needs, and as long as a capture that hangs may hold up the rest.
+# Several times what the slower one of the two needs, and all that a capture that hangs may hold up the rest.
 DEADLINE = 180 * TIMEOUT_FACTOR
 
 
