@@ -54,7 +54,8 @@ class Stores:
                 self._settle(store, folder, refused)
                 return folder
             refused.append((store, folder))
-        say("no store took the log")
+        if not saved:
+            say("no store took the log")
         if not refused:
             return None
         self._settle(*refused[0], refused)

@@ -15,6 +15,7 @@ from .console import say
 WDIOC_SETTIMEOUT = 0xC0045706
 TIMEOUT = 60
 INTERVAL = 10.0
+PATIENCE = 1.0
 # Documentation/watchdog/watchdog-api.rst: without this before the close, the timer goes on.
 MAGIC_CLOSE = b"V"
 
@@ -26,21 +27,26 @@ class Watchdog:
         self._handle = handle
         self._may_go_on = may_go_on
         self._released = threading.Event()
+        self._writing = threading.Lock()
         self._interval = min(INTERVAL, _set_timeout(handle) / 3)
         threading.Thread(target=self._feed, daemon=True).start()
 
     def release(self) -> None:
         """Stops the watchdog, if its driver allows that, so that another program can take it over."""
-        if self._released.is_set():
+        # Any write after the magic one would undo it; a driver that hangs in one is not waited for.
+        if self._released.is_set() or not self._writing.acquire(timeout=PATIENCE):
             return
         self._released.set()
-        # Not closed by this call: the thread may be writing; the end of this program closes it.
         with contextlib.suppress(OSError):
             os.write(self._handle, MAGIC_CLOSE)
+            os.close(self._handle)
+        self._writing.release()
 
     def _feed(self) -> None:
-        while not self._released.is_set() and self._may_go_on():
-            with contextlib.suppress(OSError):
+        while self._may_go_on():
+            with self._writing, contextlib.suppress(OSError):
+                if self._released.is_set():
+                    return
                 os.write(self._handle, b"\0")
             self._released.wait(self._interval)
 

@@ -113,7 +113,7 @@ def _failure(test: StartedTest, crash: Crash | None) -> Failure | None:
         return Failure("the log was saved, but then the capture was cut off", LOOK_AT_CONSOLE)
     if test.vmcore and not crash.status.saved("vmcore"):
         details = [step.detail for step in crash.status.steps if step.name == "vmcore"]
-        return Failure(f"the log was saved, but not the memory: {''.join(details) or 'the capture was cut off'}", story)
+        return Failure(f"the log was saved, but not the memory: {details[-1] if details else 'the capture was cut off'}", story)
     return None
 
 

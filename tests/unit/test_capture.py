@@ -192,14 +192,50 @@ def test_settings_and_status_survive_the_way_between_the_kernels() -> None:
     assert Status.from_json(status.to_json()) == status
 
 
-def test_the_capture_runs_from_a_folder_that_holds_nothing_else(tmp_path: Path) -> None:
-    shutil.copytree(PACKAGE, tmp_path / "capture", ignore=shutil.ignore_patterns("__pycache__"))
+# As the dump kernel starts it, but with another root, and without the end of this machine.
+ALONE = """
+import sys
+sys.path[0:0] = [sys.argv[1]]
+from pathlib import Path
+from capture import console, program
+from capture.main import Capture
+from capture.doors import Door
+console.KMSG, program.SEARCH_PATH = "/dev/null", sys.argv[3]
+Capture(Path(sys.argv[2]), Door.INITRD, {}, end=print, leave=print).run()
+"""
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """A folder that holds nothing but the capture."""
+    shutil.copytree(PACKAGE, tmp_path / "alone/capture", ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path / "alone"
+
+
+def test_the_program_runs_from_a_folder_that_holds_nothing_else(alone: Path) -> None:
     refused = subprocess.run(
-        [sys.executable, "-I", "-S", str(tmp_path / "capture")], capture_output=True, text=True, cwd="/", check=False
+        [sys.executable, "-I", "-S", "-B", alone / "capture", "initrd", "init=2.31"], capture_output=True, text=True, check=False
     )
 
     assert refused.returncode == 1
     assert refused.stderr.startswith("kdumpd: this is not a dump kernel")
+
+
+def test_a_capture_needs_nothing_but_its_own_folder_and_the_standard_library(
+    alone: Path, dump_kernel: FakeMachine, stubs: Stubs, tmp_path: Path
+) -> None:
+    stubs.add("makedumpfile", 'case "$1" in -d) echo memory > "$5";; *) echo log > "$3";; esac')
+    dump_kernel.write("sys/fs/pstore/dmesg-efi-1", "record\n")
+    dump_kernel.write("var/lib/kdumpd/capture.json", Settings(vmcore=VmcoreSettings(), keep_free=0).to_json())
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", ALONE, alone, dump_kernel.root, f"{tmp_path / 'bin'}:/usr/bin:/bin"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (ended.stdout, ended.stderr) == ("poweroff\n", "")
+    assert {path.name for path in only_folder(dump_kernel).iterdir()} >= {"dmesg.txt", "pstore", "vmcore", "status.json"}
 
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=str)
