@@ -26,10 +26,10 @@ from .story import Story, reason, trace
 from .watchdog import Watchdog, start_watchdog
 
 SETTINGS = "var/lib/kdumpd/capture.json"
-# Of one tool; the log is some megabytes at most.
+# For each of the programs that can read the log, of which there are three.
 DMESG_TIMEOUT = 20.0
-DMESG_TOOLS = 3
-# More than the tools may take: a store that hangs in the kernel, not a tool that can be killed.
+DMESG_PROGRAMS = 3
+# More than a tool may take: a store that hangs in the kernel, not a tool that can be killed.
 HANG_GRACE = 5.0
 STORY_TIMEOUT = 10.0
 TAIL_TIMEOUT = 20.0
@@ -145,12 +145,12 @@ class Capture:
         """What matters most: the log; where that is not wanted, the memory."""
         if not self._settings.dmesg:
             return self._save_memory(folder)
-        timeout = min(DMESG_TIMEOUT, share / DMESG_TOOLS)
+        timeout = min(DMESG_TIMEOUT, share / DMESG_PROGRAMS)
 
         def save() -> Saved:
             return patience.call(
                 lambda: save_dmesg(self._vmcore, folder, timeout=timeout),
-                timeout=DMESG_TOOLS * timeout + HANG_GRACE,
+                timeout=timeout * DMESG_PROGRAMS + HANG_GRACE,
                 what="the store",
             )
 

@@ -9,6 +9,14 @@ from kdumpd.capture.settings import FinalAction, Settings
 from kdumpd.capture.status import Status
 from tests.unit.fakes import FakeMachine
 
+# What makedumpfile does when all is well: the log, its version, or the memory into the last of its arguments.
+MAKEDUMPFILE = """
+case "$1" in
+    --dump-dmesg) echo "[    1.000000] the log" > "$3";;
+    -v) ;;
+    *) for last; do :; done; echo memory > "$last";;
+esac"""
+
 
 def capture(
     machine: FakeMachine, door: Door = Door.SYSTEMD, *, settings: Settings | None = None, **milestones: float

@@ -11,6 +11,7 @@ import pytest
 from kdumpd.capture import console
 from kdumpd.capture.settings import Settings
 from kdumpd.daemon import journal
+from tests.unit.captures import MAKEDUMPFILE
 from tests.unit.fakes import FakeMachine, Journald, Stubs
 
 
@@ -36,8 +37,7 @@ def machine(tmp_path: Path, stubs: Stubs) -> FakeMachine:
 @pytest.fixture
 def dump_kernel(machine: FakeMachine, stubs: Stubs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeMachine:
     """A machine that has crashed, seen from its dump kernel."""
-    # makedumpfile --dump-dmesg VMCORE LOG
-    stubs.add("makedumpfile", 'echo "[    1.000000] the log" > "$3"')
+    stubs.add("makedumpfile", MAKEDUMPFILE)
     monkeypatch.setattr("kdumpd.capture.program.SEARCH_PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     machine.write("proc/vmcore", "")
     machine.write("var/lib/kdumpd/capture.json", Settings().to_json())
