@@ -56,6 +56,14 @@ def new_crash_folder(store: Path, when: float) -> Path:
     raise FileExistsError(errno.EEXIST, f"{MAX_SAME_SECOND} crash folders of {stamp} exist")
 
 
+def bytes_in(folder: Path) -> int:
+    """How much is in a crash folder; a store that can't tell has nothing."""
+    try:
+        return sum(path.lstat().st_size for path in folder.iterdir())
+    except OSError:
+        return 0
+
+
 def discard(folders: Iterable[Path]) -> None:
     """Removes folders of this crash that got nothing but the story, which goes on in another."""
     for folder in folders:

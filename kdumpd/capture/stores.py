@@ -9,7 +9,7 @@ from pathlib import Path
 from . import patience
 from .console import say
 from .doors import Door
-from .folders import discard, new_crash_folder
+from .folders import bytes_in, discard, new_crash_folder
 from .mounts import make_writable, mount
 from .program import SaveError
 from .settings import StoreSettings
@@ -39,7 +39,7 @@ class Stores:
         self._continued_in = story.status.store
 
     def take(self, stores: tuple[StoreSettings, ...], when: float, *, saved: bool) -> Path | None:
-        """The crash folder that took it; if none did, the first that could at least be made; None without any.
+        """The crash folder that took it; if none did, the one that has the most of it; None without any.
 
         `saved`: the door before this one has saved it, so it goes on there, if it can.
         """
@@ -58,8 +58,9 @@ class Stores:
             say("no store took the log")
         if not refused:
             return None
-        self._settle(*refused[0], refused)
-        return refused[0][1]
+        store, folder = self._fullest(refused)
+        self._settle(store, folder, refused)
+        return folder
 
     def _open(self, store: StoreSettings, when: float, timeout: float) -> Path | None:
         began = time.monotonic()
@@ -79,6 +80,17 @@ class Stores:
         if self._continued and store.path == self._continued_in and self._continued.is_dir():
             return self._continued
         return new_crash_folder(self._root / store.path.lstrip("/"), when)
+
+    def _fullest(self, refused: list[tuple[StoreSettings, Path]]) -> tuple[StoreSettings, Path]:
+        """Where the most of a log is, that no program could save whole; the first, where there is nothing anywhere."""
+        try:
+            return patience.call(
+                lambda: max(refused, key=lambda pair: bytes_in(pair[1])),
+                timeout=DISCARD_TIMEOUT,
+                what="looking for a part of the log",
+            )
+        except SaveError:
+            return refused[0]
 
     def _settle(self, store: StoreSettings, folder: Path, refused: list[tuple[StoreSettings, Path]]) -> None:
         """Goes on in one folder, and removes those that were made for this crash and hold nothing of it."""

@@ -125,6 +125,14 @@ def test_a_full_store_leaves_no_folder_when_the_next_takes_the_log(dump_kernel: 
     assert (status.store, status.folder) == ("/var/crash", f"/var/crash/{only_folder(dump_kernel).name}")
 
 
+def test_a_part_of_the_log_counts_more_than_the_order_of_the_stores(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", 'case "$3" in */second/*) echo "[    1.000000] the lo" > "$3";; esac; exit 1')
+    capture(dump_kernel, settings=Settings(stores=(StoreSettings(path="/first"), StoreSettings(path="/second"))))
+
+    assert list((dump_kernel.root / "first").iterdir()) == []
+    assert newest_status(dump_kernel, "second").store == "/second"
+
+
 def test_a_store_that_hangs_in_the_kernel_does_not_stop_the_next(dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     def save(vmcore: Path, folder: Path, *, timeout: float) -> Saved:
         if "srv" in folder.parts:
