@@ -204,9 +204,9 @@ class Facts:
         return find_rescue(self.stores)
 
     @property
-    def rescue(self) -> Storage | None:
-        """The way to the store above."""
-        return storage_of_rescue(self.stores)
+    def rescue_modules(self) -> tuple[str, ...]:
+        """What the way to the store above takes beside what the root takes."""
+        return find_rescue_modules(self.stores, self.storage)
 
 
 def find_rescue(stores: Iterable[Store]) -> Store | None:
@@ -214,7 +214,9 @@ def find_rescue(stores: Iterable[Store]) -> Store | None:
     return next((store for store in stores if store.mount and not store.mount.on_root and not store.mount.obstacle), None)
 
 
-def storage_of_rescue(stores: Iterable[Store]) -> Storage | None:
-    """The way to that store."""
+def find_rescue_modules(stores: Iterable[Store], storage: Storage | None) -> tuple[str, ...]:
+    """The modules on the way to that store, without those on the way to the root."""
     store = find_rescue(stores)
-    return store.mount.storage if store and store.mount else None
+    way = store.mount.storage if store and store.mount else None
+    known = storage.modules if storage else ()
+    return tuple(module for module in way.modules if module not in known) if way else ()

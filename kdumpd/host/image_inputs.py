@@ -57,18 +57,17 @@ def image_digest(
     kernel: str,
     generator: Generator,
     storage: Storage | None,
-    has_efi: bool,
     direct: bool,
-    rescue: Storage | None,
+    rescue_modules: tuple[str, ...],
     watchdogs: tuple[str, ...],
 ) -> str | None:
     """None when some of it may not be read by this user.
 
-    `direct`: /init mounts the root by itself. `rescue` is the way to the store that is used when the root is dead, `watchdogs`
-    the modules of what counts while a dump is saved.
+    `direct`: /init mounts the root by itself. `rescue_modules` are for the store that is used when the root is dead,
+    `watchdogs` the modules of what counts while a dump is saved.
     """
     digest = hashlib.blake2b()
-    decides = [__version__, release, generator, has_efi, _way(storage), direct, _way(rescue), watchdogs]
+    decides = [__version__, release, generator, _way(storage), direct, rescue_modules, watchdogs]
     digest.update(json.dumps(decides).encode())
     try:
         for path in _inputs(root, release, kernel, generator, storage):

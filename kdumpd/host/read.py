@@ -12,7 +12,7 @@ from kdumpd.errors import BusyError, HostError
 from kdumpd.files import exists, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
-from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, storage_of_rescue
+from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, find_rescue_modules
 from kdumpd.host.hotplug import read_hardware
 from kdumpd.host.image_inputs import PROGRAMS, find_generator, image_digest
 from kdumpd.host.images import read_images
@@ -74,9 +74,8 @@ def read_facts(
             kernel=kernel,
             generator=generator,
             storage=storage,
-            has_efi=pstore.has_efi,
             direct=not obstacle,
-            rescue=storage_of_rescue(found_stores),
+            rescue_modules=find_rescue_modules(found_stores, storage),
             watchdogs=platform.watchdogs,
         )
     return Facts(

@@ -56,12 +56,12 @@ class Needs:
 
 def image_needs(facts: Facts) -> Needs:
     """What this machine's dump initrd has to do."""
-    storage, rescue, direct = facts.storage, facts.rescue, way(facts).direct
+    storage, direct = facts.storage, way(facts).direct
     return Needs(
         direct=direct,
         file_system=storage.file_system if storage else "",
         modules=(*(storage.modules if storage else ()), *facts.platform.watchdogs),
-        rescue_modules=rescue.modules if rescue else (),
+        rescue_modules=facts.rescue_modules,
         unneeded=unneeded(storage, direct=direct),
     )
 

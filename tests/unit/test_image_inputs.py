@@ -27,9 +27,8 @@ def digest(
     *,
     storage: Storage | None = STORAGE,
     generator: Generator = Generator.INITRAMFS_TOOLS,
-    has_efi: bool = True,
     direct: bool = True,
-    rescue: Storage | None = None,
+    rescue_modules: tuple[str, ...] = (),
     watchdogs: tuple[str, ...] = (),
 ) -> str | None:
     return image_digest(
@@ -38,9 +37,8 @@ def digest(
         kernel=KERNEL,
         generator=generator,
         storage=storage,
-        has_efi=has_efi,
         direct=direct,
-        rescue=rescue,
+        rescue_modules=rescue_modules,
         watchdogs=watchdogs,
     )
 
@@ -117,9 +115,8 @@ def test_another_way_to_the_store_or_another_generator_is_another_image(machine:
         digest(machine, storage=on(LayerKind.LVM)),
         digest(machine, storage=None),
         digest(machine, generator=Generator.DRACUT),
-        digest(machine, has_efi=False),
         digest(machine, direct=False),
-        digest(machine, rescue=STORAGE),
+        digest(machine, rescue_modules=("usb_storage",)),
         digest(machine, watchdogs=("iTCO_wdt",)),
     ]
 
