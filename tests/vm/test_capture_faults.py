@@ -49,6 +49,12 @@ class Story:
         self.guest.run('echo "UUID=$(blkid -s UUID -o value /dev/vda3) /srv/dump ext4 defaults 0 2" >> /etc/fstab')
         self.guest.run("systemctl daemon-reload && mount /srv/dump")
 
+    def leave_first_door_out(self) -> None:
+        """Loads what is loaded once more, as where only systemd can mount the first store."""
+        loaded = json.loads(self.guest.read("/var/lib/kdumpd/last-loaded.json"))
+        line = f"{loaded['command_line']} kdumpd.door=systemd"
+        self.guest.run(f"kexec -s -p --initrd={loaded['initrd']} --command-line='{line}' {loaded['kernel']}")
+
     def wrap_makedumpfile(self, script: str) -> None:
         self.guest.run("mv /usr/bin/makedumpfile /usr/bin/makedumpfile.real")
         self.guest.write("/usr/bin/makedumpfile", WRAPPER % script)
@@ -319,6 +325,47 @@ def test_the_capture_is_killed_in_the_middle(story: Story) -> None:
     assert not step(status, "vmcore")["ok"]
     assert step(status, "vmcore", "systemd")["ok"]
     assert "vmcore" in story.guest.list_folder(folder)
+    story.conclude()
+
+
+def test_the_vmcore_hangs_until_the_deadline(story: Story) -> None:
+    story.policy("capture:\n  vmcore: {}\n  keep: {free: 1M}\n  deadline: 30s\n")
+    story.wrap_makedumpfile('case "$*" in *--dump-dmesg*|*-v*) ;; *) exec sleep 1000 ;; esac')
+    story.crash()
+
+    folder = story.folder()
+    story.log(folder)
+    assert "makedumpfile was still running after" in step(story.status(folder), "vmcore")["detail"]
+    story.conclude()
+
+
+def test_the_capture_is_stopped_for_ever(story: Story) -> None:
+    """Its own deadline is stopped too; what ends the machine then is outside of it."""
+    story.policy("capture:\n  deadline: 30s\n")
+    story.wrap_makedumpfile("kill -STOP $PPID; exec sleep 1000")
+    story.crash(reboots=True)
+
+    story.folder()
+    story.conclude()
+
+
+def test_there_is_no_first_door(story: Story) -> None:
+    story.leave_first_door_out()
+    story.crash()
+
+    folder = story.folder()
+    story.log(folder)
+    assert story.status(folder)["doors"] == ["systemd"]
+    story.conclude()
+
+
+def test_no_python_and_no_first_door(story: Story) -> None:
+    """As with an initrd of kdump-tools: systemd can't start the capture, and its unit ends the machine."""
+    story.leave_first_door_out()
+    story.guest.run("mv /usr/bin/python3.11 /root")
+    story.crash(reboots=True)
+
+    assert set(story.guest.list_folder("/var/crash")) == {OLDER}
     story.conclude()
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Crashes of other kinds, and captures that can't do their work: the machine always ends as the policy says."""
 
-import json
 import re
 
 from tests.vm.guest import Guest
@@ -57,51 +56,6 @@ def test_a_store_that_takes_nothing_ends_in_the_failure_action(guest: Guest) -> 
     assert "kdumpd: no store took the log" in guest.console()
     # Through the kernel log, which goes to every console.
     assert re.search(r"^\[ *[0-9.]+\] kdumpd: poweroff now", guest.console(), re.MULTILINE)
-
-
-def test_the_next_store_takes_what_the_first_refused(guest: Guest) -> None:
-    apply_policy(guest, "capture:\n  stores: [/srv/first, /srv/second]\n")
-    guest.run("rmdir /srv/first && touch /srv/first && sync")
-
-    guest.panic()
-    guest.wait_poweroff()
-
-    (folder,) = guest.list_folder("/srv/second")
-    assert "sysrq triggered crash" in guest.read(f"/srv/second/{folder}/dmesg.txt")
-
-
-def test_a_capture_that_hangs_ends_at_its_deadline(guest: Guest) -> None:
-    apply_policy(guest, "capture:\n  deadline: 30s\n  on_failure: poweroff\n  then: reboot\n")
-    guest.run("printf '#!/bin/sh\\nexec sleep 1000\\n' > /usr/bin/makedumpfile; sync")
-
-    guest.panic()
-    guest.wait_poweroff()
-
-    assert "kdumpd: the deadline of 30 s has passed" in guest.console()
-
-
-def test_makedumpfile_that_fails_is_put_on_record(guest: Guest) -> None:
-    apply_policy(guest, "capture:\n  on_failure: poweroff\n  then: reboot\n")
-    guest.run("printf '#!/bin/sh\\necho no such luck >&2\\nexit 1\\n' > /usr/bin/makedumpfile; sync")
-
-    guest.panic()
-    guest.wait_poweroff()
-
-    status = json.loads(guest.read(f"{only_crash(guest)}/status.json"))
-    assert status["dmesg_saved"] is False
-    assert status["steps"][0]["detail"] == "makedumpfile failed with 1: no such luck"
-    guest.boot()
-    assert "no log was saved: makedumpfile failed with 1: no such luck" in guest.run("kdumpd crashes list").stdout
-
-
-def test_a_capture_without_python_ends_by_the_failure_action_of_its_unit(guest: Guest) -> None:
-    apply_policy(guest, "capture:\n  on_failure: poweroff\n  then: reboot\n")
-    guest.run("mv /usr/bin/python3.11 /usr/bin/python3.gone; sync")
-
-    guest.panic()
-    guest.wait_poweroff()
-
-    assert guest.list_folder("/var/crash") == {}
 
 
 def test_a_dump_kernel_without_a_vmcore_says_so_and_ends_in_the_failure_action(guest: Guest) -> None:
