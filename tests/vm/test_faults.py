@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Crashes of other kinds, and captures that can't do their work: the machine always ends as the policy says."""
 
+import json
 import re
 
 from tests.vm.guest import Guest
@@ -43,6 +44,62 @@ def test_capture_then_reboot_really_reboots(guest: Guest) -> None:
 
     assert guest.read("/proc/sys/kernel/random/boot_id") != before
     assert "sysrq triggered crash" in guest.run("kdumpd crashes list").stdout
+
+
+def test_capture_then_halt_halts(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  then: halt\n")
+
+    guest.panic()
+    guest.wait_console("reboot: System halted")
+
+    guest.kill()
+    assert "sysrq triggered crash" in guest.read(f"{only_crash(guest)}/dmesg.txt")
+
+
+def test_a_machine_that_crashes_again_and_again_saves_the_log_only_and_powers_off(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  then: reboot\n  vmcore: {}\n  keep: {free: 1M}\n  crash_loop: {count: 1, within: 1h}\n")
+    older = guest.run("date -u +/var/crash/%Y-%m-%dT%H-%M-%SZ").stdout.strip()
+    guest.run(f"mkdir -m 0700 {older}")
+    guest.write(f"{older}/dmesg.txt", "[    0.000000] the log of an older crash\n")
+    guest.run("sync")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    crash = f"/var/crash/{max(guest.list_folder('/var/crash'))}"
+    assert set(guest.list_folder(crash)) == {"capture.log", "dmesg.txt", "status.json"}
+    guest.boot()
+    status = guest.run("kdumpd status").stdout
+    assert re.search(r"crash loop +2 crashes in 60 min", status), status
+
+
+def test_the_memory_can_be_read_after_the_next_boot(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  vmcore: {level: [1, 31], compress: zstd}\n  keep: {free: 64M}\n")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    crash = only_crash(guest)
+    saved = next(step for step in json.loads(guest.read(f"{crash}/status.json"))["steps"] if step["name"] == "vmcore")
+    assert saved["ok"]
+    # Debian 12's makedumpfile has no zstd, though it has the option.
+    assert "zstd" in saved["detail"]
+    assert guest.list_folder(crash)["vmcore"] == 0o600
+    guest.boot()
+    guest.run(f"makedumpfile --dump-dmesg {crash}/vmcore /tmp/log")
+    assert guest.read("/tmp/log") == guest.read(f"{crash}/dmesg.txt")
+
+
+def test_an_elf_core_is_one_for_gdb(guest: Guest) -> None:
+    apply_policy(guest, "capture:\n  vmcore: {format: elf}\n  keep: {free: 64M}\n")
+
+    guest.panic()
+    guest.wait_poweroff()
+
+    crash = only_crash(guest)
+    guest.boot()
+    assert guest.run(f"head -c 4 {crash}/vmcore | od -An -c").stdout.split() == ["177", "E", "L", "F"]
+    guest.run(f"vmcore-dmesg {crash}/vmcore | grep -q 'sysrq triggered crash'")
 
 
 def test_a_store_that_takes_nothing_ends_in_the_failure_action(guest: Guest) -> None:

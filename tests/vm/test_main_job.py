@@ -95,6 +95,9 @@ def test_pstore_records_are_saved_beside_the_log(guest: Guest) -> None:
     assert any(text.startswith("Panic#1 Part1\n") for text in texts)
     assert "sysrq triggered crash" in "".join(texts)
 
+    guest.boot()
+    assert guest.run("ls /sys/fs/pstore /var/lib/systemd/pstore 2>/dev/null | grep dmesg", check=False).stdout == ""
+
 
 def test_disarm_unloads_and_arm_loads_again(guest: Guest) -> None:
     assert guest.run("kdumpd disarm").stdout.startswith("disarmed")
