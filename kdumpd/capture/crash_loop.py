@@ -18,9 +18,9 @@ def crash_loop(folder: Path, stores: Iterable[Path], limit: CrashLoop) -> str:
     names = {path.name for store in {folder.parent, *stores} if store.is_dir() for path in store.iterdir()}
     times = [_time(name) for name in names if FOLDER_NAME.fullmatch(name)]
     recent = [when for when in times if now - limit.within <= when <= now]
-    if len(recent) <= limit.count:
+    if len(recent) <= limit.crashes:
         return ""
-    found = f"{len(recent)} crashes in {_duration(limit.within)}, and more than {limit.count} are a crash loop"
+    found = f"{len(recent)} crashes in {_duration(limit.within)}, and more than {limit.crashes} are a crash loop"
     return f"{found}: only the log is saved, and the machine is powered off"
 
 

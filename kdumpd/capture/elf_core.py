@@ -4,10 +4,9 @@
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from .program import SaveError
 
@@ -24,8 +23,7 @@ NOTE_HEADER_SIZE = 12
 MAX_NOTES = 8 << 20
 
 
-@dataclass(frozen=True)
-class Segment:
+class Segment(NamedTuple):
     """Where in the file a part of the memory is."""
 
     offset: int

@@ -2,15 +2,14 @@
 """What `makedumpfile -v` says of itself."""
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 VERSION = re.compile(r"makedumpfile: version (\d+)\.(\d+)\.(\d+)")
 # "zstd<tab>disabled", one line for each compression that was a choice when it was built.
 DISABLED = re.compile(r"^(\w+)\s+disabled$", re.MULTILINE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Makedumpfile:
+class Makedumpfile(NamedTuple):
     """`disabled` are the compressions that this build does not have."""
 
     version: tuple[int, int, int]

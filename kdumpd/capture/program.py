@@ -7,7 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # Whoever started us may have no PATH at all.
 SEARCH_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
@@ -17,8 +17,7 @@ class SaveError(Exception):
     """Something could not be saved, and why."""
 
 
-@dataclass(frozen=True)
-class Saved:
+class Saved(NamedTuple):
     """What a step has saved: bytes on the disk, and what there is to say about it."""
 
     bytes: int

@@ -2,10 +2,11 @@
 """capture.json: what apply tells the dump kernel to do."""
 
 import json
-from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from .plain import plain
 
 VERSION = 2
 # On the command line of every dump kernel that kdumpd loads, and of no other kernel.
@@ -20,8 +21,7 @@ class FinalAction(StrEnum):
     HALT = "halt"
 
 
-@dataclass(frozen=True, kw_only=True)
-class VmcoreSettings:
+class VmcoreSettings(NamedTuple):
     """How makedumpfile is to save the memory: what it leaves out (`-d`; the next level when the one before did not fit), how
     it compresses, and for which reader: `kdump` (crash, drgn) or `elf` (gdb too), which is never compressed.
     """
@@ -31,8 +31,7 @@ class VmcoreSettings:
     format: str = "kdump"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mount:
+class Mount(NamedTuple):
     """A file system other than the root's: where it belongs, and what mount(8) needs to know.
 
     `by_systemd`: the way to it is too long for a capture to go by itself (LVM, LUKS, MD); systemd has to mount it.
@@ -45,25 +44,25 @@ class Mount:
     by_systemd: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class StoreSettings:
+class StoreSettings(NamedTuple):
     """A folder for crashes. `mount` None: it is on the root file system."""
 
     path: str
     mount: Mount | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrashLoop:
-    """More than `count` crashes `within` so many seconds are a loop."""
+class CrashLoop(NamedTuple):
+    """More than so many `crashes` `within` so many seconds are a loop."""
 
-    count: int = 5
+    crashes: int = 5
     within: int = 1800
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """The defaults are what a capture does when it can't read its file: save to /var/crash, and never sit there."""
+class Settings(NamedTuple):
+    """The defaults are what a capture does when it can't read its file: save to /var/crash, and never sit there.
+
+    `keep_size` and `keep_free` are in bytes, `deadline` in seconds.
+    """
 
     dmesg: bool = True
     pstore: bool = True
@@ -71,10 +70,10 @@ class Settings:
     vmcore: VmcoreSettings | None = None
     stores: tuple[StoreSettings, ...] = (StoreSettings(path="/var/crash"),)
     keep_count: int = 10
-    keep_size: int = field(default=5 << 30, metadata={"unit": "bytes"})
-    keep_free: int = field(default=1 << 30, metadata={"unit": "bytes"})
+    keep_size: int = 5 << 30
+    keep_free: int = 1 << 30
     crash_loop: CrashLoop | None = CrashLoop()
-    deadline: int = field(default=300, metadata={"unit": "seconds"})
+    deadline: int = 300
     then: FinalAction = FinalAction.POWEROFF
     on_failure: FinalAction = FinalAction.REBOOT
 
@@ -83,7 +82,7 @@ class Settings:
         return tuple(store.path for store in self.stores)
 
     def to_json(self) -> str:
-        return json.dumps({"version": VERSION, **asdict(self)}, indent=2) + "\n"
+        return json.dumps({"version": VERSION, **plain(self)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
@@ -93,7 +92,7 @@ class Settings:
             ValueError: it is not such a text.
         """
         try:
-            found: dict[str, Any] = dict(json.loads(text))
+            own, found = cls(), dict(json.loads(text))
             vmcore, loop = found.get("vmcore"), found.get("crash_loop")
             return cls(
                 dmesg=bool(found.get("dmesg", True)),
@@ -101,10 +100,10 @@ class Settings:
                 pstore_modules=tuple(str(name) for name in found.get("pstore_modules", ())),
                 vmcore=_vmcore(vmcore) if vmcore else None,
                 stores=tuple(_store(store) for store in found["stores"]),
-                keep_count=int(found.get("keep_count", cls.keep_count)),
-                keep_size=int(found.get("keep_size", cls.keep_size)),
-                keep_free=int(found.get("keep_free", cls.keep_free)),
-                crash_loop=CrashLoop(count=int(loop["count"]), within=int(loop["within"])) if loop else None,
+                keep_count=int(found.get("keep_count", own.keep_count)),
+                keep_size=int(found.get("keep_size", own.keep_size)),
+                keep_free=int(found.get("keep_free", own.keep_free)),
+                crash_loop=CrashLoop(crashes=int(loop["crashes"]), within=int(loop["within"])) if loop else None,
                 deadline=int(found["deadline"]),
                 then=FinalAction(found["then"]),
                 on_failure=FinalAction(found["on_failure"]),

@@ -2,15 +2,16 @@
 """status.json: what a capture tried, with which result. Written in the dump kernel, read after the next boot."""
 
 import json
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from .plain import plain
 
 VERSION = 1
 FILE = "status.json"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+class Step(NamedTuple):
     """One thing that the capture tried, and through which door it had come."""
 
     name: str
@@ -21,8 +22,7 @@ class Step:
     door: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Memory:
+class Memory(NamedTuple):
     """What the dump kernel had and needed, in KiB.
 
     `given` is all memory that it found, so about what was reserved; `total` its MemTotal, which lacks what the kernel
@@ -35,8 +35,7 @@ class Memory:
     lowest_available: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrashFacts:
+class CrashFacts(NamedTuple):
     """What the dead kernel left about itself and its end; None is what it did not."""
 
     time: str | None = None
@@ -45,7 +44,9 @@ class CrashFacts:
     kaslr_offset: int | None = None
 
 
-@dataclass(kw_only=True)
+NOTHING_LEFT, NOT_MEASURED = CrashFacts(), Memory()
+
+
 class Status:
     """The story of one capture, through all its doors; it grows step by step, and is on disk from the first saved byte on.
 
@@ -55,19 +56,41 @@ class Status:
     again is powered off.
     """
 
-    started: str
-    kernel: str
-    crash: CrashFacts = field(default_factory=CrashFacts)
-    doors: list[str] = field(default_factory=list)
-    milestones: dict[str, float] = field(default_factory=dict)
-    store: str = ""
-    folder: str = ""
-    steps: list[Step] = field(default_factory=list)
-    memory_kib: Memory = field(default_factory=Memory)
-    seconds: float = 0.0
-    uptime: float = 0.0
-    crash_loop: str = ""
-    final_action: str = ""
+    def __init__(
+        self,
+        *,
+        started: str,
+        kernel: str,
+        crash: CrashFacts = NOTHING_LEFT,
+        doors: Iterable[str] = (),
+        milestones: Mapping[str, float] | None = None,
+        store: str = "",
+        folder: str = "",
+        steps: Iterable[Step] = (),
+        memory_kib: Memory = NOT_MEASURED,
+        seconds: float = 0.0,
+        uptime: float = 0.0,
+        crash_loop: str = "",
+        final_action: str = "",
+    ) -> None:
+        self.started = started
+        self.kernel = kernel
+        self.crash = crash
+        self.doors = list(doors)
+        self.milestones = dict(milestones or {})
+        self.store = store
+        self.folder = folder
+        self.steps = list(steps)
+        self.memory_kib = memory_kib
+        self.seconds = seconds
+        self.uptime = uptime
+        self.crash_loop = crash_loop
+        self.final_action = final_action
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Status) and vars(self) == vars(other)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
 
     @property
     def dmesg_saved(self) -> bool:
@@ -78,7 +101,7 @@ class Status:
         return any(step.name == name and step.ok for step in self.steps)
 
     def to_json(self) -> str:
-        return json.dumps({"version": VERSION, "dmesg_saved": self.dmesg_saved, **asdict(self)}, indent=2) + "\n"
+        return json.dumps({"version": VERSION, "dmesg_saved": self.dmesg_saved, **plain(vars(self))}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Status":

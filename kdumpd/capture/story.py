@@ -4,7 +4,6 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 from .clock import uptime
@@ -72,7 +71,7 @@ class Story:
         """Puts on record what has stopped the step that is still running, if one is."""
         steps = self.status.steps
         if steps and steps[-1].detail == CUT_OFF:
-            steps[-1] = replace(steps[-1], detail=f"{CUT_OFF}: {why}")
+            steps[-1] = steps[-1]._replace(detail=f"{CUT_OFF}: {why}")
 
     def in_words(self) -> str:
         """How much the last step has saved, and in which time."""
@@ -95,7 +94,7 @@ class Story:
         self._meter.stop()
 
     def _put(self, step: Step, *, new: bool = False) -> None:
-        step = replace(step, door=str(self._door))
+        step = step._replace(door=str(self._door))
         self.status.steps[len(self.status.steps) if new else -1 :] = [step]
         write_state(self._root, self.status)
 

@@ -3,8 +3,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .elf_core import ElfCore
 from .program import SaveError
@@ -17,8 +17,7 @@ BUILD_ID = re.compile(r"[0-9a-f]{8,128}")
 END_OF_TIME = 253402300800
 
 
-@dataclass(frozen=True, kw_only=True)
-class CrashedKernel:
+class CrashedKernel(NamedTuple):
     """Who died, and when: seconds since 1970. None is what it did not leave, or left as nonsense."""
 
     release: str | None = None

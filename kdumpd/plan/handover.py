@@ -4,7 +4,7 @@
 import re
 from collections.abc import Iterator
 
-from kdumpd.capture.settings import Mount, Settings, StoreSettings, VmcoreSettings
+from kdumpd.capture.settings import CrashLoop, Mount, Settings, StoreSettings, VmcoreSettings
 from kdumpd.errors import HostError
 from kdumpd.host.facts import Facts, Store
 from kdumpd.host.mounted import Mounted
@@ -17,7 +17,7 @@ SAFE = re.compile(r"[A-Za-z0-9_./:@+=,-]+")
 
 def capture_settings(policy: Policy, facts: Facts) -> Settings:
     """What is in capture.json."""
-    capture = policy.capture
+    capture, loop = policy.capture, policy.capture.crash_loop
     return Settings(
         dmesg=capture.dmesg,
         pstore=policy.pstore.harvest,
@@ -27,7 +27,7 @@ def capture_settings(policy: Policy, facts: Facts) -> Settings:
         keep_count=capture.keep.count,
         keep_size=capture.keep.size,
         keep_free=capture.keep.free,
-        crash_loop=capture.crash_loop,
+        crash_loop=CrashLoop(crashes=loop.count, within=loop.within) if loop else None,
         deadline=capture.deadline,
         then=capture.then,
         on_failure=capture.on_failure,

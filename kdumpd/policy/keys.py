@@ -4,7 +4,7 @@
 import re
 from typing import Any
 
-from kdumpd.capture.settings import CrashLoop, FinalAction
+from kdumpd.capture.settings import FinalAction
 from kdumpd.crashkernel import Crashkernel, parse_crashkernel
 from kdumpd.parameters import parameter_name, tokenize
 from kdumpd.policy.kinds import (
@@ -24,6 +24,7 @@ from kdumpd.policy.kinds import (
 from kdumpd.policy.model import (
     CapturePolicy,
     Compression,
+    CrashLoopPolicy,
     DumpFormat,
     DumpKernelPolicy,
     Fault,
@@ -205,7 +206,7 @@ KEEP = Section(
     "Older crashes are removed, after a new one is safe, until all of this holds.",
 )
 CRASH_LOOP = Section(
-    CrashLoop,
+    CrashLoopPolicy,
     {
         "count": Key(number(1, 1000), "More crashes than this..."),
         "within": Key(_duration(MIN_CRASH_LOOP, "30min"), "...in this time are a loop."),

@@ -4,7 +4,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from kdumpd.capture.settings import CrashLoop, FinalAction
+from kdumpd.capture.settings import FinalAction
 from kdumpd.crashkernel import Crashkernel
 from kdumpd.units import GIB, KIB, MIB
 
@@ -102,6 +102,14 @@ class KeepPolicy:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CrashLoopPolicy:
+    """More than `count` crashes `within` so many seconds are a loop."""
+
+    count: int = 5
+    within: int = 1800
+
+
+@dataclass(frozen=True, kw_only=True)
 class CapturePolicy:
     """Stores are absolute paths, tried in order; `deadline` is in seconds; `vmcore` None: only the log is saved; `crash_loop`
     None: a machine that crashes again and again is treated as one that crashes once.
@@ -111,7 +119,7 @@ class CapturePolicy:
     vmcore: VmcorePolicy | None = None
     stores: tuple[str, ...] = ("/var/crash",)
     keep: KeepPolicy = field(default_factory=KeepPolicy)
-    crash_loop: CrashLoop | None = field(default_factory=CrashLoop)
+    crash_loop: CrashLoopPolicy | None = field(default_factory=CrashLoopPolicy)
     deadline: int = 300
     then: FinalAction = FinalAction.POWEROFF
     on_failure: FinalAction = FinalAction.REBOOT

@@ -2,6 +2,7 @@
 """Runs captures on a fake machine, and reads what they leave."""
 
 from pathlib import Path
+from typing import Any
 
 from kdumpd.capture.doors import STATE, Door
 from kdumpd.capture.main import Capture
@@ -46,3 +47,8 @@ def state(machine: FakeMachine) -> Status:
 
 def steps(status: Status) -> list[tuple[str, bool, str]]:
     return [(step.name, step.ok, step.detail) for step in status.steps]
+
+
+def changed(status: Status, **changes: Any) -> Status:
+    """The same story, but for this."""
+    return Status(**{**vars(status), **changes})

@@ -214,7 +214,10 @@ def alone(tmp_path: Path) -> Path:
 
 def test_the_program_runs_from_a_folder_that_holds_nothing_else(alone: Path) -> None:
     refused = subprocess.run(
-        [sys.executable, "-I", "-S", "-B", alone / "capture", "initrd", "init=2.31"], capture_output=True, text=True, check=False
+        [sys.executable, "-I", "-S", "-B", alone / "capture/__main__.py", "initrd", "init=2.31"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert refused.returncode == 1
@@ -238,6 +241,18 @@ def test_a_capture_needs_nothing_but_its_own_folder_and_the_standard_library(
 
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=str)
+def test_nothing_is_loaded_before_the_log_is_safe_that_takes_long_and_is_not_needed() -> None:
+    """Loading modules is most of the time that Python takes until then."""
+    script = f"import sys; sys.path[0] = {str(PACKAGE.parent)!r}; import capture.main; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.split()
+
+    assert {"dataclasses", "inspect", "shutil", "traceback", "argparse", "logging", "capture.vmcore", "capture.pstore"}.isdisjoint(
+        loaded
+    )
+
+
 def test_the_capture_imports_the_standard_library_and_itself_only(module: Path) -> None:
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):

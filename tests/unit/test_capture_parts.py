@@ -111,8 +111,8 @@ def test_more_crashes_within_the_time_than_are_allowed_are_a_loop(tmp_path: Path
     )
     newest = new_crash_folder(tmp_path, CRASHED)
 
-    assert crash_loop(newest, [], CrashLoop(count=3, within=600)) == ""
-    assert crash_loop(newest, [], CrashLoop(count=2, within=600)) == (
+    assert crash_loop(newest, [], CrashLoop(crashes=3, within=600)) == ""
+    assert crash_loop(newest, [], CrashLoop(crashes=2, within=600)) == (
         "3 crashes in 10 min, and more than 2 are a crash loop: only the log is saved, and the machine is powered off"
     )
 
@@ -121,14 +121,14 @@ def test_the_crashes_of_other_stores_count_too(tmp_path: Path) -> None:
     old_crashes(tmp_path / "other", "2026-11-22T03-00-00Z")
     newest = new_crash_folder(tmp_path / "this", CRASHED)
 
-    assert crash_loop(newest, [tmp_path / "other", tmp_path / "gone"], CrashLoop(count=1, within=600))
+    assert crash_loop(newest, [tmp_path / "other", tmp_path / "gone"], CrashLoop(crashes=1, within=600))
 
 
 def test_a_crash_loop_saves_the_log_only_and_powers_off(
     dump_kernel: FakeMachine, crashed: CrashedKernel, stubs: Stubs, said: Callable[[], str]
 ) -> None:
     old_crashes(dump_kernel.root / "var/crash", "2026-11-22T03-00-00Z", "2026-11-22T03-01-00Z")
-    settings = Settings(crash_loop=CrashLoop(count=2, within=600), vmcore=VmcoreSettings(), keep_free=0, then=FinalAction.REBOOT)
+    settings = Settings(crash_loop=CrashLoop(crashes=2, within=600), vmcore=VmcoreSettings(), keep_free=0, then=FinalAction.REBOOT)
 
     assert capture(dump_kernel, settings=settings) == [FinalAction.POWEROFF]
     status = newest_status(dump_kernel)

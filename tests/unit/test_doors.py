@@ -14,7 +14,7 @@ from kdumpd.parameters import values
 from kdumpd.plan.doors import Door, Way, way
 from kdumpd.plan.handover import capture_parameters, capture_settings
 from kdumpd.plan.make import make_plan, wanted_dump_set
-from kdumpd.policy.model import CapturePolicy, Compression, DumpFormat, Loader, Policy, PstorePolicy, VmcorePolicy
+from kdumpd.policy.model import CapturePolicy, Compression, CrashLoopPolicy, DumpFormat, Loader, Policy, PstorePolicy, VmcorePolicy
 from tests.unit.fakes import DISK, POLICY, FakeMachine
 
 DUMP = "/srv/dump/crash"
@@ -168,11 +168,11 @@ def test_the_command_line_of_the_dump_kernel_has_it(machine: FakeMachine) -> Non
 def test_the_settings_are_what_the_policy_says(machine: FakeMachine) -> None:
     machine.write("sys/firmware/efi/fw_platform_size", "64\n")
     vmcore = VmcorePolicy(level=(1, 31), compress=Compression.NONE, format=DumpFormat.ELF)
-    policy = dataclasses.replace(POLICY, capture=CapturePolicy(vmcore=vmcore, crash_loop=CrashLoop(count=2, within=60)))
+    policy = dataclasses.replace(POLICY, capture=CapturePolicy(vmcore=vmcore, crash_loop=CrashLoopPolicy(count=2, within=60)))
 
     found = capture_settings(policy, machine.facts(policy))
     assert found.vmcore == VmcoreSettings(levels=(1, 31), compress="none", format="elf")
-    assert (found.crash_loop, found.pstore_modules) == (CrashLoop(count=2, within=60), ("efi_pstore",))
+    assert (found.crash_loop, found.pstore_modules) == (CrashLoop(crashes=2, within=60), ("efi_pstore",))
     assert Settings.from_json(found.to_json()) == found
     assert json.loads(found.to_json())["vmcore"]["format"] == "elf"
     without = dataclasses.replace(policy, pstore=PstorePolicy(harvest=False))

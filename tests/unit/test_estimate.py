@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-import dataclasses
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.host.kernel_image import KernelImage, parse_kernel_image, read_kernel_image
 from kdumpd.plan.estimate import EstimateInputs, MeasuredPeak, Source, estimate, keep_or_change, measured_peak
 from kdumpd.units import GIB, KIB, MIB
+from tests.unit.captures import changed
 from tests.unit.fakes import RELEASE, bzimage
 
 # Debian's 6.1.192-2, cloud flavour: what its header says.
@@ -144,7 +144,7 @@ def test_the_newest_capture_that_worked_under_this_kernel_is_the_measurement() -
 
 @pytest.mark.parametrize("memory", [{}, {"given": 0, "total": 155_144, "peak_used": 34_400}], ids=["zeros", "of an older kdumpd"])
 def test_a_measurement_that_cannot_be_is_none(memory: dict[str, int]) -> None:
-    assert measured_peak([dataclasses.replace(status(), memory_kib=Memory(**memory))], RELEASE) is None
+    assert measured_peak([changed(status(), memory_kib=Memory(**memory))], RELEASE) is None
 
 
 @pytest.mark.parametrize(

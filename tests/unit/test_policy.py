@@ -12,13 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kdumpd.apply.look import MAX_POLICY_BYTES, read_policy, read_policy_texts
-from kdumpd.capture.settings import CrashLoop, FinalAction
+from kdumpd.capture.settings import FinalAction
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import PolicyError
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.model import (
     CapturePolicy,
     Compression,
+    CrashLoopPolicy,
     DumpFormat,
     DumpKernelPolicy,
     Fault,
@@ -83,7 +84,7 @@ def test_every_key_is_decoded() -> None:
         capture=CapturePolicy(
             dmesg=False,
             vmcore=VmcorePolicy(level=(1, 17), compress=Compression.NONE, format=DumpFormat.ELF),
-            crash_loop=CrashLoop(count=3, within=3600),
+            crash_loop=CrashLoopPolicy(count=3, within=3600),
             stores=("/srv/crash", "/var/crash"),
             keep=KeepPolicy(count=3, size=10 * GIB, free=512 * MIB),
             deadline=600,
@@ -116,7 +117,7 @@ def test_off_and_auto_stand_for_what_is_not_there() -> None:
     assert policy == Policy()
     assert decode("pstore: {ramoops: {}}\n").pstore.ramoops == RamoopsPolicy()
     assert decode("capture: {crash_loop: off}\n").capture.crash_loop is None
-    assert decode("capture: {crash_loop: {}}\n").capture.crash_loop == CrashLoop()
+    assert decode("capture: {crash_loop: {}}\n").capture.crash_loop == CrashLoopPolicy()
 
 
 def test_one_level_needs_no_list() -> None:
@@ -477,7 +478,7 @@ POLICIES = st.builds(
         | st.just(VmcorePolicy(compress=Compression.NONE, format=DumpFormat.ELF)),
         stores=PATHS.filter(lambda paths: not any({".", ".."} & set(path.split("/")) for path in paths)).map(tuple),
         keep=st.builds(KeepPolicy, count=st.integers(1, 99), size=SIZES, free=SIZES),
-        crash_loop=st.none() | st.builds(CrashLoop, count=st.integers(1, 1000), within=st.integers(60, 10**5)),
+        crash_loop=st.none() | st.builds(CrashLoopPolicy, count=st.integers(1, 1000), within=st.integers(60, 10**5)),
         deadline=st.integers(30, 10**5),
     ),
     pstore=st.builds(
@@ -521,7 +522,7 @@ def decode_in(values: Any, written: str) -> Any:
         PanicPolicy: ("panic",),
         CapturePolicy: ("capture",),
         KeepPolicy: ("capture", "keep"),
-        CrashLoop: ("capture", "crash_loop"),
+        CrashLoopPolicy: ("capture", "crash_loop"),
         PstorePolicy: ("pstore",),
         VmcorePolicy: ("capture", "vmcore"),
         RamoopsPolicy: ("pstore", "ramoops"),

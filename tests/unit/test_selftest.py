@@ -13,6 +13,7 @@ from kdumpd.crashes import provoke, selftest
 from kdumpd.crashes.archive import Crash, list_crashes
 from kdumpd.crashes.selftest import StartedTest, conclude_test, judge_test, read_last_test, record_start
 from kdumpd.daemon.selftest import report_test
+from tests.unit.captures import changed
 from tests.unit.fakes import FakeMachine
 
 TOKEN = "00112233aabbccdd"
@@ -48,7 +49,7 @@ def crash(name: str = FOLDER, *, log: bool = True, test: str | None = TOKEN, sta
 
 
 def with_steps(*steps: Step) -> Status:
-    return dataclasses.replace(STATUS, steps=list(steps))
+    return changed(STATUS, steps=list(steps))
 
 
 OLD = crash("2026-11-20T00-00-00Z", test=None)
@@ -72,19 +73,19 @@ def test_the_crash_with_the_token_is_the_one_that_counts_even_when_others_came_b
 
 def test_a_store_that_failed_before_another_took_the_log_is_in_the_time() -> None:
     steps = (Step(name="dmesg", ok=False, seconds=1.0, detail="/a: no space left on device"), DMESG)
-    status = dataclasses.replace(with_steps(*steps), seconds=1.5, uptime=8.6)
+    status = changed(with_steps(*steps), seconds=1.5, uptime=8.6)
 
     assert judge_test(STARTED, [crash(status=status)]).seconds_to_log == 8.6
 
 
 def test_a_capture_that_noted_when_the_log_was_safe_is_believed() -> None:
-    status = dataclasses.replace(STATUS, milestones={"python": 3.1, "log_safe": 4.2})
+    status = changed(STATUS, milestones={"python": 3.1, "log_safe": 4.2})
 
     assert judge_test(STARTED, [crash(status=status)]).seconds_to_log == 4.2
 
 
 def test_what_could_not_be_measured_is_left_out() -> None:
-    result = judge_test(STARTED, [crash(status=dataclasses.replace(STATUS, memory_kib=Memory(), started="?"))])
+    result = judge_test(STARTED, [crash(status=changed(STATUS, memory_kib=Memory(), started="?"))])
 
     assert result.verdict == "passed 2026-11-22T21:07Z: the log was safe 7.6 s after the dump kernel started"
     assert (result.peak_used_kib, result.total_kib, result.finished) == (None, None, None)
@@ -296,9 +297,7 @@ def test_what_will_happen_is_said_before(armed: FakeMachine, capsys: pytest.Capt
 def test_it_is_said_by_what_was_applied_not_by_a_policy_that_is_not_in_force_yet(
     armed: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    applied = dataclasses.replace(
-        Settings(), stores=(StoreSettings(path="/a"), StoreSettings(path="/b")), vmcore=VmcoreSettings(), deadline=90
-    )
+    applied = Settings()._replace(stores=(StoreSettings(path="/a"), StoreSettings(path="/b")), vmcore=VmcoreSettings(), deadline=90)
     armed.write("var/lib/kdumpd/capture.json", applied.to_json())
     kdumpd(armed, "test", "--yes")
 

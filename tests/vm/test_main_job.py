@@ -2,6 +2,7 @@
 """The main job, with the installed .deb: from the policy to the crash that the next boot knows of."""
 
 import json
+import re
 
 from kdumpd.daemon.journal import Event
 from tests.vm.guest import Guest
@@ -38,6 +39,7 @@ def test_a_machine_that_matches_its_policy_has_an_empty_plan_and_is_ready(guest:
 
 
 def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
+    release = guest.run("uname -r").stdout.strip()
     guest.run(f"echo '{MARKER}' > /dev/kmsg")
     guest.panic()
     guest.wait_poweroff()
@@ -46,14 +48,22 @@ def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
     crashes = guest.list_folder("/var/crash")
     assert list(crashes.values()) == [0o700]
     folder = f"/var/crash/{next(iter(crashes))}"
-    assert guest.list_folder(folder) == {"dmesg.txt": 0o600, "status.json": 0o600}
+    assert guest.list_folder(folder) == {"capture.log": 0o600, "dmesg.txt": 0o600, "status.json": 0o600}
     log = guest.read(f"{folder}/dmesg.txt")
     assert MARKER in log
     assert "sysrq triggered crash" in log
     status = json.loads(guest.read(f"{folder}/status.json"))
     assert [(step["name"], step["ok"]) for step in status["steps"]] == [("dmesg", True), ("pstore", True)]
     assert status["steps"][0]["bytes"] == len(log.encode())
+    assert status["doors"] == ["initrd"]
     assert status["final_action"] == "poweroff"
+    crash = status["crash"]
+    assert crash["release"] == release
+    assert folder == f"/var/crash/{crash['time'].replace(':', '-')}"
+    assert re.fullmatch("[0-9a-f]{40}", crash["build_id"])
+    milestones = status["milestones"]
+    assert 0 < milestones["init"] < milestones["root"] < milestones["python"] < milestones["log_safe"] < milestones["end"]
+    assert f"the log is safe in {folder}" in guest.read(f"{folder}/capture.log")
     assert 0 < status["seconds"] < status["uptime"]
     memory = status["memory_kib"]
     assert 0 < memory["peak_used"] < memory["total"] < 192 << 10 <= memory["given"] < 200 << 10
