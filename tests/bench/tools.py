@@ -98,7 +98,7 @@ class Kdumpd(Tool):
     marks: ClassVar = {
         **COMMON_MARKS,
         "dmesg": re.compile(r"kdumpd: the log is safe"),
-        "vmcore": re.compile(r"kdumpd: .*vmcore\b.*\d (bytes|[KMG]i?B)"),
+        "vmcore": re.compile(r"kdumpd: the memory is saved"),
     }
     unload = "kdumpd disarm"
     load = "kdumpd arm"
