@@ -26,7 +26,7 @@ KDUMPD_CONSOLE = """\
 [   19.531221] Kernel panic - not syncing: sysrq triggered crash
 [    8.522843] kdumpd: the log is safe in /var/crash/2026-11-22T23-39-59Z
 [    8.546774] kdumpd: saving the memory: 35 %, 3.0 s to go
-[    9.546774] kdumpd: vmcore: 31143812 bytes (7.6 s)
+[    9.546774] kdumpd: the memory is saved: 29.7 MiB (7.6 s)
 """
 
 
