@@ -37,7 +37,8 @@ def mount(root: Path, wanted: Mount, door: Door) -> None:
         options = ["-o", wanted.options] if wanted.options else []
         run(["mount", "-t", wanted.type, *options, wanted.source, _below(root, wanted.point)], timeout=TIMEOUT)
     elif door is Door.SYSTEMD:
-        run(["systemctl", "start", "--no-ask-password", mount_unit(wanted.point)], timeout=SYSTEMD_TIMEOUT)
+        # It makes the name of the mount's unit out of the path (systemctl(1)).
+        run(["systemctl", "start", "--no-ask-password", wanted.point], timeout=SYSTEMD_TIMEOUT)
     else:
         raise SaveError(f"{wanted.point} is not mounted, and only systemd can do it, which does not run yet")
     if wanted.point not in mount_points(root):
@@ -59,22 +60,6 @@ def make_writable(root: Path, path: str) -> None:
     run(["mount", "-o", "remount,rw", _below(root, point)], timeout=TIMEOUT)
     if _read_only(existing):
         raise SaveError(f"{point} stays read-only")
-
-
-def mount_unit(point: str) -> str:
-    """The name of systemd's unit for a mount point: systemd.unit(5), "String escaping for inclusion in unit names"."""
-    path = "/".join(part for part in point.split("/") if part)
-    escaped = "".join(_escape(byte, first=number == 0) for number, byte in enumerate(os.fsencode(path)))
-    return f"{escaped or '-'}.mount"
-
-
-def _escape(byte: int, *, first: bool) -> str:
-    letter = chr(byte)
-    if letter == "/":
-        return "-"
-    if letter.isascii() and (letter.isalnum() or letter in ":_" or (letter == "." and not first)):
-        return letter
-    return f"\\x{byte:02x}"
 
 
 def _below(root: Path, point: str) -> str:

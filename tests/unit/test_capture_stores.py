@@ -6,14 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from kdumpd.capture import main as capture_main
 from kdumpd.capture import mounts, stores
 from kdumpd.capture.boot_parameters import named_mounts
 from kdumpd.capture.doors import Door
-from kdumpd.capture.mounts import mount_unit
 from kdumpd.capture.program import Saved, SaveError
 from kdumpd.capture.settings import FinalAction, Mount, Settings, StoreSettings
 from tests.unit.captures import capture, newest_status, only_folder, state, steps
@@ -76,19 +73,7 @@ def test_what_only_systemd_can_mount_is_left_to_the_second_door(dump_kernel: Fak
     assert capture(dump_kernel, Door.INITRD, settings=by_systemd("/srv/the-big_1")) == [3]
     assert steps(state(dump_kernel))[0][2].startswith("/srv/the-big_1/crash: /srv/the-big_1 is not mounted, and only systemd can")
     assert capture(dump_kernel) == [FinalAction.POWEROFF]
-    assert stubs.calls[0] == r"systemctl start --no-ask-password srv-the\x2dbig_1.mount"
-
-
-@pytest.mark.parametrize("point", ["/", "/srv", "/srv/.hidden/.x", "/.x", "/my disk", "//srv//a/", "/srv/ä-b:c_d"])
-def test_the_unit_of_a_mount_point_is_named_as_systemd_names_it(point: str) -> None:
-    said = subprocess.run(["systemd-escape", "--path", "--suffix=mount", point], capture_output=True, text=True, check=True)
-
-    assert mount_unit(point) == said.stdout.strip()
-
-
-@given(st.text(st.characters(blacklist_categories=["Cs"]), min_size=1))
-def test_no_mount_point_makes_a_name_that_is_no_unit(text: str) -> None:
-    assert set(mount_unit(f"/{text}")) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:_.-\\")
+    assert stubs.calls[0] == "systemctl start --no-ask-password /srv/the-big_1"
 
 
 def test_a_read_only_store_is_made_writable(dump_kernel: FakeMachine, stubs: Stubs) -> None:
