@@ -240,7 +240,6 @@ def test_a_capture_needs_nothing_but_its_own_folder_and_the_standard_library(
     assert {path.name for path in only_folder(dump_kernel).iterdir()} >= {"dmesg.txt", "pstore", "vmcore", "status.json"}
 
 
-@pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=str)
 def test_nothing_is_loaded_before_the_log_is_safe_that_takes_long_and_is_not_needed() -> None:
     """Loading modules is most of the time that Python takes until then."""
     script = f"import sys; sys.path[0] = {str(PACKAGE.parent)!r}; import capture.main; print(*sys.modules)"
@@ -253,6 +252,7 @@ def test_nothing_is_loaded_before_the_log_is_safe_that_takes_long_and_is_not_nee
     )
 
 
+@pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=str)
 def test_the_capture_imports_the_standard_library_and_itself_only(module: Path) -> None:
     for node in ast.walk(ast.parse(module.read_text())):
         if isinstance(node, ast.Import):
