@@ -60,7 +60,7 @@ def guest_on_a_copy(machine: Machine, folder: Path) -> CrashingGuest:
     copy = machine_in(folder)
     shutil.copy(machine.disk, copy.disk)
     shutil.copy(machine.firmware_variables, copy.firmware_variables)
-    return CrashingGuest(copy.disk, copy.firmware_variables, logs=LOGS / "bench-capture")
+    return CrashingGuest(copy.disk, copy.argv, logs=LOGS / "bench-capture")
 
 
 def prepare(guest: CrashingGuest, tool: Tool) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -72,14 +73,13 @@ class Result:
 
 
 class Guest:
-    """One virtual machine on one disk. `with` makes sure that QEMU does not outlive it."""
+    """One virtual machine: `argv` starts it, `disk` is the first of its disks. `with` makes sure that QEMU does not outlive it."""
 
     deadlines = Deadlines()
 
-    def __init__(self, disk: Path, firmware_variables: Path, *, logs: Path, firmware: Firmware = ORDINARY_FIRMWARE) -> None:
+    def __init__(self, disk: Path, argv: Sequence[str], *, logs: Path) -> None:
         self.disk = disk
-        self.firmware = firmware
-        self.firmware_variables = firmware_variables
+        self.argv = tuple(argv)
         self.logs = logs
         self.consoles: list[Path] = []
         logs.mkdir(parents=True, exist_ok=True)
@@ -243,7 +243,7 @@ class Guest:
             self._copy_of(partition).unlink(missing_ok=True)
         self._process = subprocess.Popen(
             # The kernel kills QEMU when the test run dies, however that happens.
-            ["setpriv", "--pdeathsig", "KILL", *self._qemu_argv(), *extra,
+            ["setpriv", "--pdeathsig", "KILL", *self.argv, *extra,
              "-chardev", f"file,id=console,path={self._next_console(phase)}", "-serial", "chardev:console",
              "-qmp", f"unix:{qmp},server=on,wait=off",
              "-chardev", f"socket,id=agent,path={agent},server=on,wait=off",
@@ -253,9 +253,6 @@ class Guest:
         self._qmp = Channel(qmp)
         self._qmp.command("qmp_capabilities")
         self._agent = Channel(agent)
-
-    def _qemu_argv(self) -> list[str]:
-        return qemu_argv(self.disk, self.firmware_variables, self.firmware)
 
     def _control(self) -> Channel:
         if self._qmp is None:
@@ -313,20 +310,27 @@ class Guest:
 
 
 def qemu_argv(disk: Path, firmware_variables: Path, firmware: Firmware) -> list[str]:
-    """The reference machine: 2 CPUs, 2 GiB, UEFI, virtio disk, no network.
-
-    KVM is used only when asked for: /dev/kvm may exist and still hang every guest.
-    """
+    """The reference machine, with UEFI and one disk."""
     return [
-        "qemu-system-x86_64", "-accel", ACCEL, "-cpu", "qemu64", "-machine", firmware.machine, "-smp", "2", "-m", "2G",
-        "-nodefaults", "-no-user-config", "-display", "none", "-action", "shutdown=pause",
+        *bare_machine(firmware.machine),
         "-drive", f"if=pflash,format=raw,readonly=on,file={firmware.code}",
         "-drive", f"if=pflash,format=qcow2,file={firmware_variables}",
         "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={disk}",
         # Without a bootindex the firmware looks for the disk where its variables say it once was, else starts its shell.
         "-device", "virtio-blk-pci,drive=disk,bootindex=0",
-        "-device", "virtio-rng-pci",
         *firmware.options,
+    ]  # fmt: skip
+
+
+def bare_machine(kind: str) -> list[str]:
+    """2 CPUs, 2 GiB, no network, and no disk yet.
+
+    KVM is used only when asked for: /dev/kvm may exist and still hang every guest.
+    """
+    return [
+        "qemu-system-x86_64", "-accel", ACCEL, "-cpu", "qemu64", "-machine", kind, "-smp", "2", "-m", "2G",
+        "-nodefaults", "-no-user-config", "-display", "none", "-action", "shutdown=pause",
+        "-device", "virtio-rng-pci",
     ]  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +31,10 @@ SECURE_OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.ms.fd")
 
 SUITE = "bookworm"
 SERVER_PACKAGES = (
-    "apt", "dbus", "e2fsprogs", "initramfs-tools", "kmod", "less", "linux-image-cloud-amd64", "mount", "procps", "systemd",
-    "systemd-sysv", "udev", "util-linux-extra", "zstd",
-    "grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed",
-    "qemu-guest-agent",
+    "apt", "dbus", "e2fsprogs", "initramfs-tools", "kmod", "less", "linux-image-cloud-amd64", "mount", "procps",
+    "qemu-guest-agent", "systemd", "systemd-sysv", "udev", "util-linux-extra", "zstd",
 )  # fmt: skip
+BOOT_LOADER = ("grub-efi-amd64", "grub-efi-amd64-signed", "shim-signed")
 # The guest has no network, so what the .deb depends on is there before apt installs it.
 DEPENDENCIES_OF_THE_DEB = (
     "kexec-tools", "makedumpfile", "python3", "python3-gi", "python3-jinja2", "python3-pydbus",
@@ -54,15 +53,17 @@ linux /boot/vmlinuz-{{release}} root=UUID={ROOT_UUID} ro console=ttyS0,115200
 initrd /boot/initrd.img-{{release}}
 boot
 """
+FSTAB = f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID={ESP_VOLUME_ID} /boot/efi vfat umask=0077 0 1\n"
+GRUB_DEFAULTS = """\
+# The test harness reads the serial console; without quiet it sees where a boot hangs.
+GRUB_CMDLINE_LINUX="console=ttyS0,115200"
+GRUB_CMDLINE_LINUX_DEFAULT=
+GRUB_TIMEOUT=0
+GRUB_DISABLE_OS_PROBER=true
+"""
 GUEST_FILES = {
     "etc/hostname": "guest\n",
     "etc/hosts": "127.0.0.1 localhost guest\n",
-    "etc/fstab": f"UUID={ROOT_UUID} / ext4 errors=remount-ro 0 1\nUUID={ESP_VOLUME_ID} /boot/efi vfat umask=0077 0 1\n",
-    "etc/default/grub.d/console.cfg": (
-        "# The test harness reads the serial console; without quiet it sees where a boot hangs.\n"
-        'GRUB_CMDLINE_LINUX="console=ttyS0,115200"\nGRUB_CMDLINE_LINUX_DEFAULT=\n'
-        "GRUB_TIMEOUT=0\nGRUB_DISABLE_OS_PROBER=true\n"
-    ),
     "etc/systemd/system/serial-getty@ttyS0.service.d/autologin.conf": (
         "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin root --keep-baud 115200 %I linux\n"
     ),
@@ -94,7 +95,7 @@ def base_image() -> Image:
     Raises:
         subprocess.CalledProcessError: a build tool failed; its output is on the terminal.
     """
-    key = _key()
+    key = image_key()
     folder = cache_folder() / f"image-{key}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -110,8 +111,8 @@ def base_image() -> Image:
     )
 
 
-def _key() -> str:
-    """A hash of what the image is made from: this file, and the versions that the archive has of its main parts."""
+def image_key() -> str:
+    """A hash of what an image is made from: this file, and the versions that the archive has of its main parts."""
     wanted = (
         "linux-image-cloud-amd64", "systemd", "kexec-tools", "makedumpfile", "initramfs-tools", "grub-efi-amd64-signed",
         *WAITING,
@@ -123,31 +124,18 @@ def _key() -> str:
 
 def _build(scratch: Path) -> None:
     tree = scratch / "tree"
-    packages = ",".join([*SERVER_PACKAGES, *DEPENDENCIES_OF_THE_DEB, *itertools.chain.from_iterable(WAITING.values())])
-    _run([
-        "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={packages}",
-        '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
-        SUITE, str(tree),
-    ])  # fmt: skip
+    release = make_tree(
+        tree, [*SERVER_PACKAGES, *BOOT_LOADER, *DEPENDENCIES_OF_THE_DEB, *itertools.chain.from_iterable(WAITING.values())]
+    )
     # As root: the folder is ours, and the user that apt would rather be can not write into it.
     _run(["apt-get", "download", "--quiet=2", "-oAPT::Sandbox::User=root", *WAITING], folder=scratch)
     for name in WAITING:
         (deb,) = scratch.glob(f"{name}_*.deb")
         shutil.copy(deb, tree / f"root/{name}.deb")
-    release = _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
-    for name, text in GUEST_FILES.items():
-        path = tree / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write_files(tree, {"etc/fstab": FSTAB, "etc/default/grub.d/console.cfg": GRUB_DEFAULTS})
     (tree / "boot/efi").mkdir(exist_ok=True)
     (tree / "boot/grub").mkdir(exist_ok=True)
     (tree / "boot/grub/grub.cfg").write_text(FIRST_GRUB_CFG.format(release=release))
-    for unit in MASKED_UNITS:
-        mask = tree / "etc/systemd/system" / unit
-        mask.unlink(missing_ok=True)
-        mask.symlink_to("/dev/null")
-    _run(["chroot", str(tree), "passwd", "--quiet", "--delete", "root"])
-
     finished = scratch / "finished"
     finished.mkdir()
     raw = scratch / "disk.raw"
@@ -157,6 +145,30 @@ def _build(scratch: Path) -> None:
     (finished / "kernel-release").write_text(release)
     raw.unlink()
     shutil.rmtree(tree)
+
+
+def make_tree(tree: Path, packages: Iterable[str]) -> str:
+    """Installs a server into a folder, and returns the release of its kernel."""
+    _run([
+        "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={','.join(packages)}",
+        '--aptopt=Acquire::Languages "none"', "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
+        SUITE, str(tree),
+    ])  # fmt: skip
+    write_files(tree, GUEST_FILES)
+    for unit in MASKED_UNITS:
+        mask = tree / "etc/systemd/system" / unit
+        mask.unlink(missing_ok=True)
+        mask.symlink_to("/dev/null")
+    _run(["chroot", str(tree), "passwd", "--quiet", "--delete", "root"])
+    return _only(path.name.removeprefix("vmlinuz-") for path in (tree / "boot").glob("vmlinuz-*"))
+
+
+def write_files(tree: Path, files: Mapping[str, str]) -> None:
+    """Puts configuration into a tree that was never booted."""
+    for name, text in files.items():
+        path = tree / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
 
 
 def _make_disk(raw: Path, tree: Path) -> None:

@@ -7,7 +7,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.vm.guest import qemu_argv
 from tests.vm.image import cache_folder
 from tests.vm.machines import armed_machine, machine_in
 
@@ -25,7 +24,7 @@ def main(deb: Path) -> int:
         shutil.copy(armed.disk, copy.disk)
         shutil.copy(armed.firmware_variables, copy.firmware_variables)
         argv = [
-            *qemu_argv(copy.disk, copy.firmware_variables, copy.firmware),
+            *copy.argv,
             "-action",
             "shutdown=poweroff",
             "-serial",

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vm.guest import ORDINARY_FIRMWARE, SECURE_FIRMWARE, Firmware, Guest
+from tests.vm.guest import ORDINARY_FIRMWARE, SECURE_FIRMWARE, Firmware, Guest, qemu_argv
 from tests.vm.image import SECURE_OVMF_VARS, Image, base_image, cache_folder
 
 LOGS = Path(__file__).resolve().parents[2] / "build/vm-logs"
@@ -27,9 +27,19 @@ class Machine:
 
     def guest(self, name: str) -> Guest:
         """This machine, powered off; the consoles of its boots go to build/vm-logs/NAME."""
-        logs = LOGS / name
-        shutil.rmtree(logs, ignore_errors=True)
-        return Guest(self.disk, self.firmware_variables, logs=logs, firmware=self.firmware)
+        return Guest(self.disk, self.argv, logs=empty_logs(name))
+
+    @property
+    def argv(self) -> list[str]:
+        """What starts it."""
+        return qemu_argv(self.disk, self.firmware_variables, self.firmware)
+
+
+def empty_logs(name: str) -> Path:
+    """Where the consoles of a guest go, without those of an earlier run."""
+    logs = LOGS / name
+    shutil.rmtree(logs, ignore_errors=True)
+    return logs
 
 
 def machine_in(folder: Path) -> Machine:
