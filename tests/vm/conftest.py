@@ -13,16 +13,22 @@ import pytest
 from tests.vm.guest import Guest
 from tests.vm.image import base_image
 from tests.vm.machines import ARMED, BOTH, Machine, add_kdump_tools, armed_machine
+from tests.vm.roots import RootMachine, armed_root_machine
 
 DEB = Path(__file__).resolve().parents[2] / "build/kdumpd.deb"
 MODULE_SOURCE = Path(__file__).with_name("module")
 
 
 @pytest.fixture(scope="session")
-def machine() -> Machine:
+def deb() -> Path:
     if not DEB.exists():
         pytest.fail(f"{DEB} is missing: run `make deb`, or run the tests by `make test`")
-    return armed_machine(DEB)
+    return DEB
+
+
+@pytest.fixture(scope="session")
+def machine(deb: Path) -> Machine:
+    return armed_machine(deb)
 
 
 @pytest.fixture
@@ -38,7 +44,13 @@ def guest_with_kdump_tools(machine: Machine, request: pytest.FixtureRequest) -> 
     yield from _restored(machine, BOTH, request)
 
 
-def _restored(machine: Machine, snapshot: str, request: pytest.FixtureRequest) -> Iterator[Guest]:
+@pytest.fixture
+def root_guest(deb: Path, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A running server, armed, whose root is laid out as the test's parameter says."""
+    yield from _restored(armed_root_machine(deb, request.param), ARMED, request)
+
+
+def _restored(machine: Machine | RootMachine, snapshot: str, request: pytest.FixtureRequest) -> Iterator[Guest]:
     with machine.guest(re.sub(r"\W+", "-", request.node.name)) as guest:
         guest.restore(snapshot)
         yield guest
@@ -60,6 +72,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
     outcome = yield
     report = outcome.get_result()
     funcargs = getattr(item, "funcargs", {})
-    guest = funcargs.get("guest") or funcargs.get("guest_with_kdump_tools")
-    if report.failed and isinstance(guest, Guest):
+    guest = next((value for value in funcargs.values() if isinstance(value, Guest)), None)
+    if report.failed and guest:
         report.sections.append(("console of the guest", guest.console_tail()))
