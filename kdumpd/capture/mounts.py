@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Mounts what a capture needs, by mount(8) or by systemd, each for no longer than it may take."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -34,6 +35,7 @@ def mount(root: Path, wanted: Mount, door: Door) -> None:
         return
     if not wanted.by_systemd:
         (root / wanted.point.lstrip("/")).mkdir(parents=True, exist_ok=True)
+        _load_file_system(root, wanted.type)
         options = ["-o", wanted.options] if wanted.options else []
         run(["mount", "-t", wanted.type, *options, wanted.source, _below(root, wanted.point)], timeout=TIMEOUT)
     elif door is Door.SYSTEMD:
@@ -43,6 +45,15 @@ def mount(root: Path, wanted: Mount, door: Door) -> None:
         raise SaveError(f"{wanted.point} is not mounted, and only systemd can do it, which does not run yet")
     if wanted.point not in mount_points(root):
         raise SaveError(f"{wanted.point} was to be mounted, but nothing is mounted there")
+
+
+def _load_file_system(root: Path, kind: str) -> None:
+    """The kernel would ask a modprobe for it that it finds in the initrd, where only the modules on the way to the root are."""
+    # What it takes beyond that, mount(8) will tell.
+    with contextlib.suppress(SaveError, OSError):
+        if kind in (root / "proc/filesystems").read_text().split():
+            return
+        run(["modprobe", "-q", kind], timeout=TIMEOUT)
 
 
 def make_writable(root: Path, path: str) -> None:

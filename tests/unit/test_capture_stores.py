@@ -43,6 +43,18 @@ def test_what_is_mounted_already_is_not_mounted_again(dump_kernel: FakeMachine, 
     assert newest_status(dump_kernel, "my disk/crash").dmesg_saved
 
 
+def test_the_module_of_a_file_system_is_loaded_from_the_root_when_the_initrd_has_not(
+    dump_kernel: FakeMachine, stubs: Stubs
+) -> None:
+    dump_kernel.write("proc/filesystems", "nodev\tproc\n\text4\n")
+    stubs.add("modprobe", "exit 0")
+    stubs.add("mount", mounted(dump_kernel, "/srv"))
+    mount = Mount(point="/srv", source="UUID=1", type="xfs", options="")
+    capture(dump_kernel, settings=Settings(stores=(StoreSettings(path="/srv/crash", mount=mount),)))
+
+    assert stubs.calls[:2] == ["modprobe -q xfs", f"mount -t xfs UUID=1 {dump_kernel.root}/srv"]
+
+
 @pytest.mark.parametrize(
     ("script", "detail"),
     [
