@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""One fault, from its first line to the end of its trace."""
+
+import re
+from collections.abc import Callable
+
+from kdumpd.crashes.text.grammar import Header, Role
+from kdumpd.crashes.text.lines import Line
+from kdumpd.crashes.text.model import Frame, Kind, Module
+
+MAX_FRAMES = 256
+MAX_MODULES = 4096
+MAX_REGISTERS = 64
+# A fault is over when so many lines in a row were of something else.
+PATIENCE = 60
+LOCKUPS = frozenset({Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL})
+
+_SYMBOL = r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+"
+# In the module's brackets newer kernels can have its build id; decode_stacktrace.sh puts the source line before them.
+_MODULE = r"(?: \S+:\d+)?(?: \[(?P<module>[\w-]+)[^\]]*\])?"
+_FRAME = re.compile(
+    rf"(?:\[<[0-9a-fx]+>\] ?)?(?P<guess>\? )?(?:\[<[0-9a-fx]+>\] ?)?(?:{_SYMBOL}|(?P<bare>0x[0-9a-f]{{8,16}}))"
+    # arm64 since 6.13: (P) where the registers are from, (F) and so on (arch/arm64/kernel/stacktrace.c)
+    rf"{_MODULE}(?: \([A-Z]+\))?$"
+)
+_PLACE = re.compile(
+    rf"(?:RIP: (?P<segment>[0-9a-f]{{4}}):(?:\[<\S+>\] )*|e?pc : (?:\[<\S+>\] ?)?)(?:{_SYMBOL}{_MODULE}|(?P<bare>\S+))"
+)
+_ADDRESS = re.compile(r"[0(]|0x|[0-9a-f]{8,}")
+_TRACE = re.compile(r"Call [Tt]race:|Backtrace:")
+_CONTEXT = re.compile(r"<(?P<end>/?)(?P<name>TASK|IRQ|SOFTIRQ|NMI|EOI|EOE|#?\w{2,8}|ENTRY_TRAMPOLINE)>(?P<rest>.*)")
+_CPU = re.compile(r"CPU: (?P<cpu>\d+) (?:UID: \d+ )?PID: (?P<pid>\d+) Comm: (?P<rest>.*)")
+_COMM = re.compile(r"(?P<comm>.*?)(?: Kdump: loaded)?(?: (?P<taint>Not tainted|Tainted: .*))?$")
+# Red Hat's kernels have dashes in the columns of their own taints.
+_TAINT = re.compile(r"Tainted: (?P<letters>[A-Za-z -]*?)(?:[ -]*(?<=[ -])(?P<release>\d+\.\S*).*)?$")
+_RELEASE = re.compile(r"Not tainted (?P<release>\d\S*)")
+# sched_show_task() of 5.11 and later, and before; arm64's __die() before 5.8.
+_TASK = re.compile(
+    r"task:(?P<comm>.+?) +state:\S+ .*?pid: ?(?P<pid>\d+)|(?P<comm2>.{1,15}?) +R +running task +\d+ +(?P<pid2>\d+)"
+    r"|Process (?P<comm3>.{1,15}) \(pid: (?P<pid3>\d+),"
+)
+# The thread of RCU itself, which waits for the processor that is stuck (kernel/rcu/tree_stall.h).
+_ASIDE = re.compile(r"rcu: RCU grace-period kthread stack dump|rcu: Stack dump where RCU GP kthread")
+_NO_ASIDE = re.compile(r"NMI backtrace for cpu|Task dump for CPU")
+_HARDWARE = re.compile(r"Hardware name: (?P<name>.*)")
+_CODE = re.compile(r"Code: (?P<code>.*)")
+_MODULES = re.compile(r"Modules linked in:(?P<names>.*)")
+_NAME = re.compile(r"([\w-]+)(?:\(([A-Za-z+-]*)\))?")
+_MORE_MODULES = re.compile(r"(?:[\w-]+(?:\([A-Za-z+-]*\))? ?)+(?:\[last unloaded.*)?$")
+_REGISTERS = re.compile(r"(?:[RE][A-Z0-9]{2}|[CDEFGS]S|CR\d|DR\d|PKRU|ORIG_RAX|x\d{1,2}|sp|pstate) ?:")
+_REGISTER = re.compile(r"(\w{2,8}) ?: *(?:[0-9a-f]{4}:)?([0-9a-f]{2,16})\b")
+_FETCH = re.compile(r"#PF: supervisor instruction fetch|kernel tried to execute|unable to execute userspace|#PF error:.*INSTR")
+_END = re.compile(r"---\[ end |Rebooting in \d+ seconds|Kernel Offset: ")
+
+
+class Block:
+    """What is known of one fault so far. The first of each thing counts: what comes again is the echo of an oops."""
+
+    def __init__(self, header: Header, line: Line, message: str | None) -> None:
+        self.role = header.role
+        self.kind = header.kind
+        self.header = header
+        self.lines = [line.text]
+        self.message = message
+        self.seconds = line.seconds
+        self.offset = self.last_offset = line.offset
+        self.last_seconds = line.seconds
+        self.caller = line.caller
+        self.panic: str | None = header.get("panic")
+        self.cpu = _number(header.get("cpu") or header.get("cpu2"))
+        self.pid = _number(header.get("pid") or header.get("pid2"))
+        self.comm: str | None = header.get("comm")
+        self.number = _number(header.get("number"))
+        self.place: tuple[str | None, str | None] | None = None
+        if function := header.get("function"):
+            self.place = (function, header.get("module"))
+        self.address: str | None = header.get("address")
+        self.release: str | None = None
+        self.letters: str | None = None
+        self.hardware: str | None = None
+        self.code: str | None = None
+        self.trace: list[Frame] = []
+        self.modules: list[Module] = []
+        self.registers: dict[str, str] = {}
+        self.fetch = False
+        self.bare_pc: str | None = None
+        self.ended = False
+        self.settled = False
+        self._idle = 0
+        self._traces = 0
+        self._user = False
+        self._interrupt = False
+        self._listing_modules = False
+        self._aside = False
+
+    def merge(self, header: Header, text: str) -> None:
+        """A further line of the beginning: "kernel BUG at", and then "invalid opcode"."""
+        if header.kind in (Kind.STACK_OVERFLOW, Kind.DOUBLE_FAULT) and self.kind is not Kind.STACK_OVERFLOW:
+            self.kind = header.kind
+        self.number = self.number or _number(header.get("number"))
+        self.lines.append(text)
+
+    @property
+    def over(self) -> bool:
+        """Nothing more is to be expected of it."""
+        return self._idle > PATIENCE
+
+    def take(self, line: Line) -> None:
+        """A line that comes after the first."""
+        for pattern, handler in _HANDLERS:
+            if found := pattern.match(line.text):
+                handler(self, found)
+                break
+        else:
+            if not self._more_modules(line.text):
+                self._idle += 1
+                return
+        self._idle = 0
+        self._listing_modules = self._listing_modules and (found is None or found.re is _MODULES)
+        self.last_offset, self.last_seconds = line.offset, line.seconds
+
+    def _frame(self, found: re.Match[str]) -> None:
+        if self._aside or self._traces > 1 or len(self.trace) >= MAX_FRAMES:
+            return
+        self._user = False
+        frame = Frame(found["function"] or found["bare"], found["module"], not found["guess"], self._interrupt)
+        if found["guess"] or found["function"]:
+            self.trace.append(frame)
+
+    def _at(self, found: re.Match[str]) -> None:
+        # Segment 0033 is the program that asked; 0010 is the kernel (arch/x86/include/asm/segment.h), and Xen has e030.
+        self._user = found["segment"] in ("0033", "0023")
+        if self._user or self.place or self.bare_pc:
+            return
+        # What a trace passes is where an interrupt came. That is the fault for a lockup, and an accident for all else.
+        if self._traces == 0 or self.kind in LOCKUPS:
+            if found["function"] or not _ADDRESS.match(found["bare"]):
+                self.place = (found["function"] or found["bare"], found["module"])
+            else:
+                self.bare_pc = found["bare"]
+
+    def _begin_trace(self, _: re.Match[str]) -> None:
+        self._traces += not self._aside
+        self._interrupt = False
+        self._user = False
+
+    def _context(self, found: re.Match[str]) -> None:
+        # 4.18 ends one stack with <EOI>, </IRQ> came with 4.9; a frame may stand on the same line.
+        name = found["name"]
+        if name not in ("TASK", "EOI", "EOE"):
+            self._interrupt = not found["end"]
+        elif not found["end"]:
+            self._interrupt = False
+        if rest := _FRAME.match(found["rest"].strip()):
+            self._frame(rest)
+
+    def _process(self, found: re.Match[str]) -> None:
+        self._aside = False
+        rest = _COMM.match(found["rest"])
+        if self.kind is not Kind.HUNG_TASK and self.hardware is None and self.release is None:
+            self.cpu, self.pid = _number(found["cpu"]), _number(found["pid"])
+            self.comm = rest["comm"].strip() if rest else self.comm
+        if rest and rest["taint"]:
+            self._tainted(rest["taint"])
+
+    def _tainted(self, text: str) -> None:
+        found = _TAINT.match(text) or _RELEASE.match(text)
+        if found is None or self.release is not None:
+            return
+        groups = found.groupdict()
+        self.letters = (groups.get("letters") or "").replace("-", "").rstrip()
+        self.release = groups["release"]
+
+    def _tainted_alone(self, found: re.Match[str]) -> None:
+        self._tainted(found.string)
+
+    def _task(self, found: re.Match[str]) -> None:
+        if self.comm is None and not self._aside:
+            comm, pid = (next(filter(None, found.group(name, f"{name}2", f"{name}3"))) for name in ("comm", "pid"))
+            self.comm, self.pid = comm.strip(), _number(pid)
+
+    def _begin_aside(self, _: re.Match[str]) -> None:
+        self._aside = True
+
+    def _end_aside(self, _: re.Match[str]) -> None:
+        self._aside = False
+
+    def _hardware_name(self, found: re.Match[str]) -> None:
+        self.hardware = self.hardware or found["name"].strip()
+
+    def _code_bytes(self, found: re.Match[str]) -> None:
+        if not self._user and self._traces == 0:
+            self.code = self.code or found["code"].strip()
+
+    def _modules_linked(self, found: re.Match[str]) -> None:
+        self._listing_modules = not self.modules
+        if self._listing_modules:
+            self._add_modules(found["names"])
+
+    def _more_modules(self, text: str) -> bool:
+        """A long list goes on in a record of its own (kernel/printk/printk.c, LOG_LINE_MAX)."""
+        if not self._listing_modules or not _MORE_MODULES.match(text):
+            self._listing_modules = False
+            return False
+        self._add_modules(text)
+        return True
+
+    def _add_modules(self, text: str) -> None:
+        text = text.partition("[last unloaded")[0].partition("Unloaded tainted modules")[0]
+        for name, flags in _NAME.findall(text)[: MAX_MODULES - len(self.modules)]:
+            self.modules.append(Module(name, flags))
+
+    def _register_line(self, found: re.Match[str]) -> None:
+        if self._user or self._traces > 1:
+            return
+        for name, value in _REGISTER.findall(found.string):
+            if len(self.registers) < MAX_REGISTERS:
+                self.registers.setdefault(name, value)
+        # After the trace, alone: the address of the fault itself (arch/x86/kernel/dumpstack.c, __die()).
+        if self.address is None and self._traces and found.string.startswith("CR2:") and len(found.string.split()) == 2:  # noqa: PLR2004
+            self.address = found.string.split()[1]
+
+    def _fetched(self, _: re.Match[str]) -> None:
+        self.fetch = True
+
+    def _ends(self, _: re.Match[str]) -> None:
+        self.ended = True
+        self._idle = max(self._idle, PATIENCE - 30)
+
+
+_HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]], ...] = (
+    (_FRAME, Block._frame),
+    (_PLACE, Block._at),
+    (_REGISTERS, Block._register_line),
+    (_CONTEXT, Block._context),
+    (_TRACE, Block._begin_trace),
+    (_CODE, Block._code_bytes),
+    (_CPU, Block._process),
+    (_HARDWARE, Block._hardware_name),
+    (_MODULES, Block._modules_linked),
+    (re.compile(r"(?:Not t|T)ainted[: ](?!.*\]=)"), Block._tainted_alone),
+    (_TASK, Block._task),
+    (_FETCH, Block._fetched),
+    (_ASIDE, Block._begin_aside),
+    (_NO_ASIDE, Block._end_aside),
+    (_END, Block._ends),
+)
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and len(text) < 20 else None  # noqa: PLR2004
+
+
+def process_line(text: str) -> tuple[int, int] | None:
+    """The CPU and the PID that a line `CPU: … PID: …` names."""
+    found = _CPU.match(text)
+    return (int(found["cpu"][:18]), int(found["pid"][:18])) if found else None
+
+
+def is_fatal_alone(block: Block) -> bool:
+    """Whether no panic need follow it."""
+    return block.role in (Role.OOPS, Role.PANIC)

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The first lines of faults, as kernels 4.18 to 6.19 write them on x86_64 and arm64."""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from kdumpd.crashes.text.model import Kind
+
+
+class Role(Enum):
+    """What a fault does to the kernel."""
+
+    OOPS = auto()  # kills the thread, and with kdump the kernel, at once and without a further word
+    SUSPECT = auto()  # kills only if a panic that names it follows
+    WARNING = auto()  # the same, and says nothing if none follows
+    PANIC = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A line that begins a fault."""
+
+    role: Role
+    kind: Kind
+    match: re.Match[str]
+
+    def get(self, name: str) -> str | None:
+        """A part of the line, where its grammar has it."""
+        return self.match.groupdict().get(name)
+
+
+_HEX = r"(?:0x)?(?P<address>[0-9a-f]{1,16})\b"
+_SYMBOL = r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]+)[^\]]*\])?"
+_NUMBER = r"\[#(?P<number>\d{1,9})\]"
+# What the processor calls it, and then what we do (arch/x86/kernel/traps.c; "Oops: " is before all of them since 6.8).
+_TRAPS = {
+    "general protection fault": Kind.GPF,
+    "stack segment": Kind.GPF,
+    "divide error": Kind.DIVIDE,
+    "invalid opcode": Kind.BUG,
+    "stack guard page": Kind.STACK_OVERFLOW,
+    "kernel stack overflow": Kind.STACK_OVERFLOW,
+    "double fault": Kind.DOUBLE_FAULT,
+}
+_HEADERS = tuple(
+    (role, kind, re.compile(pattern))
+    for role, kind, pattern in (
+        (Role.PANIC, Kind.PANIC_OTHER, r"Kernel panic - not syncing: ?(?P<panic>.*)"),
+        (Role.OOPS, Kind.NULL_DEREF, rf"BUG: (?:unable to handle )?[kK]ernel NULL pointer dereference(?:.*? {_HEX})?"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"BUG: [uU]nable to handle (?:kernel paging request|page fault)(?:.*? {_HEX})?"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"BUG: [uU]nable to handle kernel (?:data|instruction|unknown)(?:.*? {_HEX})?"),
+        (Role.OOPS, Kind.STACK_OVERFLOW, r"BUG: (?:\S{1,8} )?stack guard page was hit"),
+        (Role.OOPS, Kind.BUG, r"kernel BUG at (?P<place>[^!]*)"),
+        (Role.OOPS, Kind.STACK_OVERFLOW, r"Insufficient stack space to handle exception"),
+        (Role.OOPS, Kind.DOUBLE_FAULT, r"PANIC: double fault"),
+        *((Role.OOPS, kind, rf"(?:Oops: )?{trap}\b(?:.*{_NUMBER})?") for trap, kind in _TRAPS.items()),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"Oops: (?:Oops: )?[0-9a-f]{{4}} {_NUMBER}"),
+        (Role.OOPS, Kind.PANIC_OTHER, rf"(?:Oops: )?[\w# ]{{3,40}}: [0-9a-f]{{4}} {_NUMBER}"),
+        # arch/arm64/mm/fault.c
+        (Role.OOPS, Kind.NULL_DEREF, rf"Unable to handle kernel NULL pointer dereference(?:.* {_HEX})?"),
+        (Role.OOPS, Kind.WILD_JUMP, rf"Unable to handle kernel execut(?:e|ion) (?:.* {_HEX})?"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"Unable to handle kernel .*?(?:address:? {_HEX})?$"),
+        (Role.OOPS, Kind.MACHINE_CHECK, r"SError Interrupt on CPU(?P<cpu>\d+)"),
+        (Role.OOPS, Kind.MACHINE_CHECK, rf"Internal error: synchronous .*external abort.*{_NUMBER}"),
+        (Role.OOPS, Kind.BUG, rf"Internal error: Oops - BUG.*{_NUMBER}"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"Internal error: Oops: [0-9a-f]+ {_NUMBER}"),
+        (Role.OOPS, Kind.PANIC_OTHER, rf"Internal error: .*{_NUMBER}"),
+        (
+            Role.SUSPECT,
+            Kind.SOFT_LOCKUP,
+            r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d+).*?\[(?P<comm>.+):(?P<pid>\d+)\]",
+        ),
+        (Role.SUSPECT, Kind.SOFT_LOCKUP, r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d+)"),
+        (
+            Role.SUSPECT,
+            Kind.HARD_LOCKUP,
+            r"(?:NMI )?(?:watchdog: )?(?:CPU\d+: )?Watchdog detected hard LOCKUP(?: on cpu (?P<cpu>\d+))?",
+        ),
+        (
+            Role.SUSPECT,
+            Kind.HUNG_TASK,
+            r"INFO: task (?P<comm>.+):(?P<pid>\d+)(?:<[^>]*>)? (?:is )?blocked (?:for more than|in I/O)",
+        ),
+        (Role.SUSPECT, Kind.RCU_STALL, r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on CPUs?"),
+        (
+            Role.WARNING,
+            Kind.WARN_PANIC,
+            rf"WARNING: (?:CPU: (?P<cpu>\d+) )?(?:PID: (?P<pid>\d+) )?(?:at )?(?P<place>[\w./+-]+:\d+)(?: (?:at )?{_SYMBOL})?"
+            r"(?:, CPU#(?P<cpu2>\d+): (?P<comm>.+)/(?P<pid2>\d+))?",
+        ),
+        (Role.WARNING, Kind.WARN_PANIC, r"WARNING: (?P<lockdep>(?:possible|suspicious|inconsistent|bad|held|nested|lock) .*)"),
+        (Role.WARNING, Kind.WARN_PANIC, rf"BUG: (?P<lockdep>.*?)(?: in {_SYMBOL}.*)?$"),
+        (Role.WARNING, Kind.WARN_PANIC, rf"UBSAN: (?P<lockdep>.*?)(?: in {_SYMBOL}.*)?$"),
+    )
+)
+# What panic() says, and whose end it is; the first that fits (notes: the calls of panic() in 6.12).
+_PANICS = tuple(
+    (re.compile(pattern), kind)
+    for pattern, kind in (
+        (r"^sysrq triggered crash|^SysRq", Kind.SYSRQ),
+        (r"panic_on_warn|warned too often|^KASAN|^KFENCE|panic_on_taint.*WARN", Kind.WARN_PANIC),
+        (r"^softlockup", Kind.SOFT_LOCKUP),
+        (r"hard LOCKUP|^Hard LOCKUP", Kind.HARD_LOCKUP),
+        (r"^hung_task", Kind.HUNG_TASK),
+        (r"^RCU Stall", Kind.RCU_STALL),
+        (r"^Out of memory|deadlocked on memory|out of memory", Kind.OOM_PANIC),
+        (r"[Mm]achine [Cc]heck|exception handler|^Fatal hardware error|SError|external abort|memory failure", Kind.MACHINE_CHECK),
+        (r"^Attempted to kill init", Kind.INIT_DIED),
+        (r"kernel stack overflow|corrupted stack end", Kind.STACK_OVERFLOW),
+    )
+)
+# A panic that is only the last word of an oops (kernel/exit.c, arch/*/kernel: oops_end(), die()).
+OOPS_ENDS = re.compile(r"^Fatal exception|^Aiee|^Attempted to kill|^Oops|^Machine halted|kernel stack overflow|SError|^Fatal trap")
+STACK_PROTECTOR = re.compile(r"stack is corrupted in: ([\w.$]+)")
+# First letters of all headers, so that most lines cost one look.
+_FIRST = frozenset("KBkIPOgsdiUSWrNwCo#")
+
+
+def parse_header(text: str) -> Header | None:
+    """The fault that this line begins, or None."""
+    if text[:1] not in _FIRST and "[#" not in text:
+        return None
+    for role, kind, pattern in _HEADERS:
+        if found := pattern.match(text):
+            return Header(role, panic_kind(found["panic"]) if role is Role.PANIC else kind, found)
+    return None
+
+
+def panic_kind(message: str) -> Kind:
+    """What a panic's message says of its cause."""
+    return next((kind for pattern, kind in _PANICS if pattern.search(message)), Kind.PANIC_OTHER)
