@@ -30,7 +30,7 @@ _ADDRESS = re.compile(r"[0(]|0x|[0-9a-f]{8,}")
 _TRACE = re.compile(r"Call [Tt]race:|Backtrace:")
 _CONTEXT = re.compile(r"<(?P<end>/?)(?P<name>TASK|IRQ|SOFTIRQ|NMI|EOI|EOE|#?\w{2,8}|ENTRY_TRAMPOLINE)>(?P<rest>.*)")
 _CPU = re.compile(r"CPU: (?P<cpu>\d+) (?:UID: \d+ )?PID: (?P<pid>\d+) Comm: (?P<rest>.*)")
-_COMM = re.compile(r"(?P<comm>.*?)(?: Kdump: loaded)?(?: (?P<taint>Not tainted|Tainted: .*))?$")
+_COMM = re.compile(r"(?P<comm>.*?)(?: Kdump: loaded)?(?: (?P<taint>(?:Not tainted|Tainted:).*))?$")
 # Red Hat's kernels have dashes in the columns of their own taints.
 _TAINT = re.compile(r"Tainted: (?P<letters>[A-Za-z -]*?)(?:[ -]*(?<=[ -])(?P<release>\d+\.\S*).*)?$")
 _RELEASE = re.compile(r"Not tainted (?P<release>\d\S*)")

@@ -15,6 +15,7 @@ class Role(Enum):
     SUSPECT = auto()  # kills only if a panic that names it follows
     WARNING = auto()  # the same, and says nothing if none follows
     PANIC = auto()
+    LOST = auto()  # the first line is not in the log; counts only if a panic tells that there was one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ _HEADERS = tuple(
         (Role.OOPS, Kind.STACK_OVERFLOW, r"BUG: (?:\S{1,8} )?stack guard page was hit"),
         (Role.OOPS, Kind.BUG, r"kernel BUG at (?P<place>[^!]*)"),
         (Role.OOPS, Kind.STACK_OVERFLOW, r"Insufficient stack space to handle exception"),
-        (Role.OOPS, Kind.DOUBLE_FAULT, r"PANIC: double fault"),
+        (Role.OOPS, Kind.DOUBLE_FAULT, r"(?:traps: )?PANIC: double fault"),
         *((Role.OOPS, kind, rf"(?:Oops: )?{trap}\b(?:.*{_NUMBER})?") for trap, kind in _TRAPS.items()),
         (Role.OOPS, Kind.PAGE_FAULT, rf"Oops: (?:Oops: )?[0-9a-f]{{4}} {_NUMBER}"),
         (Role.OOPS, Kind.PANIC_OTHER, rf"(?:Oops: )?[\w# ]{{3,40}}: [0-9a-f]{{4}} {_NUMBER}"),
@@ -82,7 +83,7 @@ _HEADERS = tuple(
             Kind.HUNG_TASK,
             r"INFO: task (?P<comm>.+):(?P<pid>\d+)(?:<[^>]*>)? (?:is )?blocked (?:for more than|in I/O)",
         ),
-        (Role.SUSPECT, Kind.RCU_STALL, r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on CPUs?"),
+        (Role.SUSPECT, Kind.RCU_STALL, r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on"),
         (
             Role.WARNING,
             Kind.WARN_PANIC,
@@ -113,8 +114,9 @@ _PANICS = tuple(
 # A panic that is only the last word of an oops (kernel/exit.c, arch/*/kernel: oops_end(), die()).
 OOPS_ENDS = re.compile(r"^Fatal exception|^Aiee|^Attempted to kill|^Oops|^Machine halted|kernel stack overflow|SError|^Fatal trap")
 STACK_PROTECTOR = re.compile(r"stack is corrupted in: ([\w.$]+)")
+_LOST = re.compile(r"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: |RIP: 0010:|pc : ")
 # First letters of all headers, so that most lines cost one look.
-_FIRST = frozenset("KBkIPOgsdiUSWrNwCo#")
+_FIRST = frozenset("KBkIPOgsdiUSWrNwCot#")
 
 
 def parse_header(text: str) -> Header | None:
@@ -125,6 +127,12 @@ def parse_header(text: str) -> Header | None:
         if found := pattern.match(text):
             return Header(role, panic_kind(found["panic"]) if role is Role.PANIC else kind, found)
     return None
+
+
+def parse_lost(text: str) -> Header | None:
+    """A fault whose beginning is not in the log, by a line that is in every one."""
+    found = _LOST.match(text)
+    return Header(Role.LOST, Kind.PANIC_OTHER, found) if found else None
 
 
 def panic_kind(message: str) -> Kind:

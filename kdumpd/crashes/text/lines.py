@@ -32,6 +32,7 @@ MARKS = (
     b"DMI: ",
     b"UBSAN: ",
     b"RIP: 0010:",
+    b" Comm: ",
     b"SError",
     b"Insufficient stack",
     b"kdumpd: test ",

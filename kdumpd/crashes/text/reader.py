@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from kdumpd.crashes.text.block import Block, process_line
 from kdumpd.crashes.text.boot import Boot
-from kdumpd.crashes.text.grammar import Header, Role, parse_header
+from kdumpd.crashes.text.grammar import Header, Role, parse_header, parse_lost
 from kdumpd.crashes.text.lines import Line, find_lines
 from kdumpd.crashes.text.model import CrashText
 from kdumpd.crashes.text.verdict import choose_boot, decide
@@ -100,7 +100,11 @@ class Reader:
         if self._after_cut:
             self._after_cut -= 1
             self._message = self._message or line.text
-        if block := self._owner(line):
+        block = self._owner(line)
+        if block is None and (lost := parse_lost(line.text)):
+            block = self._open[line.caller] = Block(lost, line, None)
+            self.boot.add(block)
+        if block:
             block.take(line)
             self._open = {caller: block for caller, block in self._open.items() if not block.over}
 

@@ -45,7 +45,11 @@ def _fatal(blocks: Sequence[Block]) -> tuple[Block | None, Block | None]:
         if block.role is Role.PANIC:
             cause = _cause(block, blocks[:number])
             return cause or block, block
-    return next((block for block in blocks if block.role is Role.SUSPECT), None), None
+    suspect = next((block for block in blocks if block.role is Role.SUSPECT), None)
+    # A part of a log that begins in the middle of a fault.
+    return suspect or next(
+        (block for block in blocks[:1] if block.role is Role.LOST and block.place and block.registers), None
+    ), None
 
 
 def _survived(oops: Block, later: Sequence[Block]) -> bool:
@@ -68,6 +72,10 @@ def _long_after(oops: Block, block: Block) -> bool:
 
 def _cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
     """The fault that a panic names: with the same kind, at the same time; for a warning, the last of this thread."""
+    if OOPS_ENDS.search(panic.panic or "") and panic.kind is Kind.PANIC_OTHER:
+        return next(
+            (block for block in reversed(earlier) if block.role is Role.LOST and block.place and _within(block, panic)), None
+        )
     own = [block for block in earlier if block.kind is panic.kind and block.role in (Role.SUSPECT, Role.WARNING)]
     if panic.kind is Kind.WARN_PANIC:
         same = [block for block in own if (block.caller, block.cpu) in ((panic.caller, panic.cpu), (panic.caller, None))]
@@ -95,7 +103,7 @@ def _tell(boot: Boot, block: Block, panic: Block | None, earlier: Sequence[Block
     about = next((each for each in (block, panic) if each and each.release), block)
     return CrashText(
         kind=kind,
-        title=_title(block, kind, function, place.module if place else None),
+        title=_title(panic if block.role is Role.LOST and panic else block, kind, function, place.module if place else None),
         function=function,
         module=place.module if place else None,
         signature=make_signature(kind, function, frames or (_without_numbers(block),)),
@@ -164,7 +172,7 @@ def _without_numbers(block: Block) -> str:
 
 
 def _first(earlier: Sequence[Block]) -> Earlier | None:
-    first = next((block for block in earlier), None)
+    first = next((block for block in earlier if block.role is not Role.LOST), None)
     if first is None:
         return None
     place, _ = _place(first, first.kind)
@@ -179,6 +187,8 @@ def _title(block: Block, kind: Kind, function: str | None, module: str | None) -
         said = f"WARNING at {where}" + (f": {block.message}" if block.message else "")
     elif block.role is Role.WARNING and (what := block.header.get("lockdep")):
         said = f"{said.partition(': ')[0]}: {what}"
+    elif block.role is Role.LOST:
+        said = "a fault whose first line is not in the log"
     if function is None or kind in _PLACELESS or (block.role is Role.PANIC and module is None):
         return said
     return f"{said.rstrip('.')}, in {function}()" + (f" of module {module}" if module else "")
