@@ -11,7 +11,8 @@ from kdumpd.capture import dmesg, status
 from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.capture.settings import Settings
 from kdumpd.capture.status import Status
-from kdumpd.crashes.headline import SYSRQ, find_headline, find_test
+from kdumpd.crashes.text.model import Kind
+from kdumpd.crashes.text.reader import read_log
 from kdumpd.files import read_text
 from kdumpd.host import layout
 
@@ -91,14 +92,20 @@ def _read(folder: Path, name: re.Match[str]) -> Crash:
     log = folder / dmesg.FILE
     try:
         found = log.exists()
-        with log.open(errors="replace") if found else open("/dev/null") as lines:
-            headline = find_headline(lines)
-            lines.seek(0)
-            test = find_test(lines) if headline and SYSRQ in headline else None
+        told = read_log(log) if found else None
         status = _status(folder)
     except PermissionError:
         return Crash(folder=folder, time=time, readable=False)
-    return Crash(folder=folder, time=time, readable=True, log=log if found else None, headline=headline, test=test, status=status)
+    return Crash(
+        folder=folder,
+        time=time,
+        readable=True,
+        log=log if found else None,
+        headline=told.title if told else None,
+        # Of a machine that died of something else before the test could kill it, the crash is not the test's.
+        test=told.test if told and told.kind is Kind.SYSRQ else None,
+        status=status,
+    )
 
 
 def _status(folder: Path) -> Status | None:

@@ -5,40 +5,9 @@ import pytest
 
 from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.crashes.archive import list_crashes
-from kdumpd.crashes.headline import find_headline
 
-LOGS = Path(__file__).parents[1] / "data/dmesg"
 OOPS = "[    4.2] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
 STATUS = Status(started="2026-11-22T03:04:05Z", kernel="6.1", steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=9)])
-
-
-@pytest.mark.parametrize(
-    ("name", "headline"),
-    [
-        (
-            "x86_64-6.1.192-kdump-null.txt",
-            "BUG: kernel NULL pointer dereference, address: 0000000000000008, in kc_null() of module kcrash",
-        ),
-        (
-            "x86_64-6.12.117-kdump-null.txt",
-            "BUG: kernel NULL pointer dereference, address: 0000000000000008, in kc_null() of module kcrash",
-        ),
-        ("x86_64-6.1.192-kdump-sysrq.txt", "Kernel panic - not syncing: sysrq triggered crash"),
-    ],
-)
-def test_a_real_log_gets_its_headline(name: str, headline: str) -> None:
-    with (LOGS / name).open(errors="replace") as lines:
-        assert find_headline(lines) == headline
-
-
-def test_the_first_fault_counts_not_the_panic_that_follows_it() -> None:
-    lines = [OOPS, "[    4.3] Kernel panic - not syncing: Fatal exception\n"]
-
-    assert find_headline(lines) == "BUG: kernel NULL pointer dereference, address: 0000000000000008"
-
-
-def test_a_log_without_a_fault_has_no_headline() -> None:
-    assert find_headline(["[    0.0] Linux version 6.1\n", "not a log line\n", ""]) is None
 
 
 def crash(store: Path, name: str, log: str | None = OOPS, status: Status | None = STATUS) -> Path:

@@ -191,9 +191,7 @@ def test_an_unknown_boot_loader_is_told_in_words(armed: State) -> None:
 def test_the_last_crash_speaks_to_nobody_s_terminal(machine: FakeMachine, armed: State, policy_file: Path) -> None:
     machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", "[ 1.0] Kernel panic - not syncing: \x1b[31m\x07evil\n")
 
-    assert told(read_state(machine.root, policy_file), "last crash") == (
-        "2026-11-22T03:04:05Z Kernel panic - not syncing: [31m evil"
-    )
+    assert told(read_state(machine.root, policy_file), "last crash") == ("2026-11-22T03:04:05Z Kernel panic - not syncing: evil")
 
 
 def test_a_crash_in_a_loop_says_so(machine: FakeMachine, armed: State, policy_file: Path) -> None:
