@@ -124,6 +124,13 @@ def make_parser() -> argparse.ArgumentParser:
         "default". What it prints is a valid policy itself.""")  # fmt: skip
     _add_policy(show)
 
+    _add_crashes(commands)
+    _add_what_others_run(commands)
+    return parser
+
+
+def _add_crashes(commands: Commands) -> None:
+    """Commands that tell what happened."""
     crashes = _command(
         commands,
         "crashes",
@@ -137,9 +144,19 @@ def make_parser() -> argparse.ArgumentParser:
         Prints when each crash was, why the kernel died, and where its log is; or, for a capture that failed, why there is
         no log. Crash folders are readable for root only.""")  # fmt: skip
     _add_json(crashes_list)
+    parse = _command(actions, "parse", "what a kernel log tells of a crash, whatever machine it is from", """\
+        Reads the log of a kernel that died (dmesg, a saved console, syslog, a pstore record) and prints what happened: the
+        kind of the fault, where, in which process, by whose module, the call trace, and a signature that is the same for the
+        same fault on another boot or kernel. The first fault that was fatal decides. Looks at nothing else of this machine.
+        Exits with 1 when the log tells of no crash.""")  # fmt: skip
+    parse.add_argument("file", metavar="FILE", help="the log; - reads standard input")
+    _add_json(parse)
 
-    _add_what_others_run(commands)
-    return parser
+    taint = _command(commands, "taint", "what taints a kernel, in words", """\
+        Explains the taint flags of the running kernel and names the loaded modules that carry them, or explains the flags that
+        are given: the number of /proc/sys/kernel/tainted, or the letters that a log shows after "Tainted:".""")  # fmt: skip
+    taint.add_argument("flags", nargs="?", metavar="VALUE|STRING", help='explain these instead, as in 12288, OE, "G        W  OE"')
+    _add_json(taint)
 
 
 def _add_what_others_run(commands: Commands) -> None:

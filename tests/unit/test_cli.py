@@ -19,6 +19,8 @@ COMMANDS = [
     "disarm",
     "crashes",
     "crashes list",
+    "crashes parse",
+    "taint",
     "capture",
     "daemon",
     "policy",
@@ -417,3 +419,74 @@ def test_check_of_a_complete_kernel_configuration_says_so(tmp_path: Path, capsys
 def test_check_of_a_file_that_is_not_there_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--kernel-config", str(tmp_path / "none")]) == 1
     assert capsys.readouterr().err == f"kdumpd: {tmp_path}/none: No such file or directory\n"
+
+
+LOGS = Path(__file__).parents[1] / "data/dmesg"
+
+
+def test_a_log_from_anywhere_is_parsed_to_json_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crashes", "parse", "--json", str(LOGS / "x86_64-6.12.117-kdump-hung.txt")]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert {name: told[name] for name in ("kind", "function", "module", "process", "release")} == {
+        "kind": "hung-task",
+        "function": "hung_thread",
+        "module": "kcrash",
+        "process": {"comm": "kc_hung", "pid": 190, "cpu": None},
+        "release": "6.12.117+deb12-amd64",
+    }
+    assert told["signature"].startswith("hung-task-hung_thread-")
+    assert (told["taint"]["string"], told["taint"]["flags"]) == ("G           OE", ["O", "E"])
+    assert told["trace"][4] == {"function": "__pfx_schedule_timeout", "module": None, "reliable": False}
+    assert told["modules"] == []
+
+
+def test_a_parsed_log_is_told_to_people_with_the_verdict_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["crashes", "parse", str(LOGS / "x86_64-6.1.192-kdump-warn.txt")]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:5] == [
+        "WARNING at /build/kcrash/kcrash.c:20: kcrash: a warning 7, in kc_warn() of module kcrash",
+        "warn-panic: in kc_warn() of module kcrash",
+        "signature: warn-panic-kc_warn-75f2b8da",
+        "",
+        "process:   insmod, PID 144, CPU 1",
+    ]
+    assert "  ? 0xffffffffc02cd000" in lines
+    assert "  O  OOT_MODULE             a module from outside the kernel's tree was loaded: kcrash" in lines
+
+
+def test_a_log_can_come_from_standard_input() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from kdumpd.cli.main import main; sys.exit(main())", "crashes", "parse", "-"],
+        input=b"[ 1.0] Kernel panic - not syncing: \xff\xfe",
+        capture_output=True,
+        check=False,
+        env={"PYTHONIOENCODING": "utf-8"},
+        cwd=Path(__file__).parents[2],
+    )
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"Kernel panic - not syncing: ")
+
+
+def test_a_log_without_a_crash_is_an_error_with_a_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log").write_text("[ 0.0] Linux version 6.1.0\n[ 1.0] all is well\n")
+
+    assert main(["crashes", "parse", str(tmp_path / "log")]) == 1
+    assert "tells of no crash\nhint: " in capsys.readouterr().err
+
+
+def test_a_taint_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["taint", "12800"]) == 0
+
+    assert capsys.readouterr().out.splitlines() == [
+        "tainted: G        W  OE (12800)",
+        "  W  WARN                   the kernel gave a warning before",
+        "  O  OOT_MODULE             a module from outside the kernel's tree was loaded",
+        "  E  UNSIGNED_MODULE        a module without a valid signature was loaded",
+    ]
+    assert main(["taint", "G        W  OE", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["flags"] == ["W", "O", "E"]
+    assert main(["taint", "0"]) == 0
+    assert capsys.readouterr().out == "not tainted\n"
