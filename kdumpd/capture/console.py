@@ -20,7 +20,7 @@ _told: list[str] = []
 def say(text: str) -> None:
     """One line per line of text on all consoles of the kernel, not just on the last one, which is /dev/console."""
     for line in text.splitlines():
-        _told.append(f"[{uptime():9.2f}] {line}\n")
+        note(line)
         message = f"{LEVEL}kdumpd: {line}".encode(errors="replace")[:LONGEST] + b"\n"
         try:
             # Not open(): Python's append mode seeks first, which this device refuses. One write() is one message.
@@ -35,8 +35,13 @@ def say(text: str) -> None:
                 print(f"kdumpd: {line}", file=sys.stderr, flush=True)
 
 
+def note(line: str) -> None:
+    """One line for capture.log alone."""
+    _told.append(f"[{uptime():9.2f}] {line}\n")
+
+
 def told() -> str:
-    """All that was said, each line with the seconds since this kernel started."""
+    """All that was said and noted, each line with the seconds since this kernel started."""
     return "".join(_told)
 
 

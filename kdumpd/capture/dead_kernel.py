@@ -22,6 +22,7 @@ def learn(story: Story, vmcore: Path) -> int:
             release=crashed.release,
             build_id=crashed.build_id,
             kaslr_offset=crashed.kaslr_offset,
+            page_size=crashed.page_size,
         )
     except Exception as problem:  # noqa: BLE001 - this is the memory of a machine that was broken
         say(f"cannot tell what has crashed: {reason(problem)}")

@@ -44,16 +44,22 @@ def new_crash_folder(store: Path, when: float) -> Path:
         OSError: the store can't be written.
     """
     store.mkdir(mode=0o755, parents=True, exist_ok=True)
-    stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(when))
-    for number in range(MAX_SAME_SECOND):
-        folder = store / (f"{stamp}-{number}" if number else stamp)
+    names = folder_names(when)
+    for name in names:
+        folder = store / name
         try:
             folder.mkdir(mode=0o700)
         except FileExistsError:
             continue
         sync(store)
         return folder
-    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_SECOND} crash folders of {stamp} exist")
+    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_SECOND} crash folders of {names[0]} exist")
+
+
+def folder_names(when: float) -> list[str]:
+    """What the folder of a crash at this time may be called, the best first."""
+    stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(when))
+    return [stamp, *(f"{stamp}-{number}" for number in range(1, MAX_SAME_SECOND))]
 
 
 def bytes_in(folder: Path) -> int:

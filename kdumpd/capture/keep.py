@@ -4,7 +4,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import dmesg, pstore, status, vmcore
@@ -14,23 +14,25 @@ from .durable import sync, temporary_name
 # What new_crash_folder() makes: day, time, and a number for another crash in the same second.
 FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(?:-(\d+))?")
 CAPTURE_LOG = "capture.log"
-FILES = (dmesg.FILE, vmcore.FILE, status.FILE, CAPTURE_LOG)
-# All that a capture leaves, also one that was killed. A folder with anything else in it is not, or no longer, only ours.
+# What kdumpd adds after the next boot: what is known of the crash, and what a debugger found in it.
+REPORT, ANALYSIS = "report.json", "analysis.txt"
+FILES = (dmesg.FILE, vmcore.FILE, status.FILE, CAPTURE_LOG, REPORT, ANALYSIS)
+# All that kdumpd leaves, also one that was killed. A folder with anything else in it is not, or no longer, only ours.
 OURS = frozenset(
     [*FILES, *(f"{name}.incomplete" for name in FILES), *(temporary_name(Path(name)).name for name in FILES)],
 )
-# Every capture has begun one of these.
-EVIDENCE = frozenset([status.FILE, dmesg.FILE, f"{dmesg.FILE}.incomplete"])
+# Every capture has begun one of these; what was harvested without a log has a report.
+EVIDENCE = frozenset([status.FILE, dmesg.FILE, f"{dmesg.FILE}.incomplete", REPORT])
 
 
-def remove_old_crashes(newest: Path, *, count: int, size: int, free: int) -> None:
+def remove_old_crashes(newest: Path, *, count: int, size: int, free: int, tell: Callable[[str], None] = say) -> None:
     """Removes the oldest crashes beside `newest`, until there are at most `count`, in at most `size` bytes, with `free` bytes left.
 
     The newest with a log or a memory in it is never removed, nor is `newest`. Where all of the others together would not free
     so much, none is lost for that. One that can't be removed stays, and is told.
     """
     store = newest.parent
-    crashes = {folder: contents for folder in _by_age(store) if (contents := _contents(folder))}
+    crashes = {folder: contents for folder in _by_age(store) if (contents := crash_contents(folder))}
     sizes = {folder: _size(contents) for folder, contents in crashes.items()}
     good = [folder for folder in crashes if _is_good(folder) and folder != newest]
     spared = {newest} if _is_good(newest) else {newest, *good[-1:]}
@@ -44,12 +46,12 @@ def remove_old_crashes(newest: Path, *, count: int, size: int, free: int) -> Non
             return
         freed = sizes.pop(folder)
         try:
-            _remove(folder, crashes[folder])
+            remove_crash(folder, crashes[folder])
         except OSError as problem:
-            say(f"cannot remove {folder}: {problem.strerror}")
+            tell(f"cannot remove {folder}: {problem.strerror}")
         else:
             left += freed
-            say(f"removed the older crash {folder}")
+            tell(f"removed the older crash {folder}")
 
 
 def _by_age(store: Path) -> list[Path]:
@@ -59,8 +61,8 @@ def _by_age(store: Path) -> list[Path]:
     return [path for _, path in named]
 
 
-def _contents(folder: Path) -> list[Path]:
-    """All that is in a crash folder, in an order for its removal; nothing when it can't be read or is not all from captures."""
+def crash_contents(folder: Path) -> list[Path]:
+    """All that is in a crash folder, in an order for its removal; nothing when it can't be read or is not all from kdumpd."""
     records = folder / pstore.FOLDER
     try:
         # The evidence goes last: a removal that the power cut short is finished the next time.
@@ -86,8 +88,12 @@ def _is_good(folder: Path) -> bool:
     return (folder / dmesg.FILE).exists() or (folder / vmcore.FILE).exists()
 
 
-def _remove(folder: Path, contents: Iterable[Path]) -> None:
-    """Removes what was looked at, and nothing that may have come since."""
+def remove_crash(folder: Path, contents: Iterable[Path]) -> None:
+    """Removes, durably, what was looked at, and nothing that may have come since.
+
+    Raises:
+        OSError: something is left.
+    """
     for path in contents:
         if _is_folder(path):
             path.rmdir()

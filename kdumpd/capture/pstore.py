@@ -43,23 +43,33 @@ def copy_pstore(pstore: Path, folder: Path, *, modules: Sequence[str] = (), time
         return Saved(0)
     deadline = time.monotonic() + timeout
     notes = _bring_up(pstore, modules)
-    records, others = _list(pstore)
-    notes += [f"{_safe_name(path)} is not a record" for path in others]
-    taken = _Taken(folder / FOLDER, notes)
-    refused = taken.copy_all(records, deadline) if records else ""
-    for record in taken.records:
+    records, others = list_records(pstore)
+    notes += [f"{safe_name(path)} is not a record" for path in others]
+    return take_records(records, folder, deadline=deadline, notes=notes)
+
+
+def take_records(records: Sequence[Path], folder: Path, *, deadline: float, notes: list[str]) -> Saved:
+    """Copies these into `folder`/pstore, and then takes those that are on the disk out of where they were.
+
+    Raises:
+        SaveError: the store did not take all of them. Those that it took are safe; the others are where they were.
+        OSError: the store failed before the first.
+    """
+    copies = Copies(folder / FOLDER, notes)
+    refused = copies.copy_all(records, deadline) if records else ""
+    for record in copies.records:
         try:
             record.unlink()
         except OSError as problem:
             # A firmware may refuse to write. The record comes again after the next crash, which is better than never.
-            notes.append(f"{_safe_name(record)} can't be taken out of pstore: {problem.strerror}")
+            notes.append(f"{safe_name(record)} can't be taken out of pstore: {problem.strerror}")
     if refused:
-        raise SaveError(f"{len(taken.records)} of {len(records)} records were saved, the others are still in pstore: {refused}")
-    return Saved(taken.bytes, _in_short(notes))
+        raise SaveError(f"{len(copies.records)} of {len(records)} records were saved, the others are still in pstore: {refused}")
+    return Saved(copies.bytes, _in_short(notes))
 
 
-class _Taken:
-    """The records that are safe."""
+class Copies:
+    """Copies of records in the folder `target`; `records` are those whose copies are safe."""
 
     def __init__(self, target: Path, notes: list[str]) -> None:
         self._target = target
@@ -87,7 +97,7 @@ class _Taken:
 
     def _copy(self, record: Path, unfinished: Path) -> None:
         """One record. One that can't be read is noted; only what the store does is an error."""
-        name = _safe_name(record)
+        name = safe_name(record)
         try:
             # A link is not followed, and no pipe is waited for, should one have appeared since the folder was listed.
             source = os.open(record, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -115,6 +125,9 @@ class _Taken:
                     return None
                 if not chunk:
                     copy.flush()
+                    # The file's time is the record's (fs/pstore/inode.c, pstore_mkfile()).
+                    modified = os.fstat(source).st_mtime_ns
+                    os.utime(copy.fileno(), ns=(modified, modified))
                     os.fsync(copy.fileno())
                     return size
                 copy.write(chunk)
@@ -151,7 +164,7 @@ def _bring_up(pstore: Path, modules: Sequence[str]) -> list[str]:
     return notes
 
 
-def _list(pstore: Path) -> tuple[list[Path], list[Path]]:
+def list_records(pstore: Path) -> tuple[list[Path], list[Path]]:
     """The records, and what else is there: links, pipes and folders are left alone."""
     with os.scandir(pstore) as found:
         entries = sorted(found, key=lambda entry: entry.name)
@@ -159,7 +172,7 @@ def _list(pstore: Path) -> tuple[list[Path], list[Path]]:
     return records, [Path(entry.path) for entry in entries if not entry.is_file(follow_symlinks=False)]
 
 
-def _safe_name(record: Path) -> str:
+def safe_name(record: Path) -> str:
     """A name for any file system, terminal and person: what is not plain becomes %XX, as in a web address."""
     name = os.fsencode(record.name)
     plain = "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in name)

@@ -42,6 +42,7 @@ class CrashFacts(NamedTuple):
     release: str | None = None
     build_id: str | None = None
     kaslr_offset: int | None = None
+    page_size: int | None = None
 
 
 NOTHING_LEFT, NOT_MEASURED = CrashFacts(), Memory()

@@ -27,7 +27,13 @@ LEAST_FREE = 1 << 20
 BOOKKEEPING = 100
 PROGRESS_INTERVAL = 10.0
 PROGRESS = re.compile(r"Copying data\s*: \[\s*(\d+)\.\d+ %\]\W*(?:eta: (\S+))?")
-LINES_KEPT = 20
+LINES_KEPT = 40
+# Progress, common messages and errors as by default, and the report at the end of what the memory was.
+MESSAGES = ["--message-level", str(1 | 2 | 4 | 16)]
+# A line of the report; the numbers are pages (print_report in makedumpfile.c).
+REPORTED = re.compile(r"\s*(\w[\w -]*?\s*: 0x[0-9a-f]{16})")
+# Comes with the report.
+TIMING = "STEP ["
 # What makedumpfile says where -L or the disk ended the dump (create_dumpfile, write_and_check_space); its exit status is 1
 # as for any failure. It says the first only after it has marked the header of the dump, so the header is there.
 MAY_BE_READ = "This is an incomplete dumpfile"
@@ -59,7 +65,7 @@ def save_vmcore(
     options, detail = choose_options(settings, _tool())
     output = _Output(say)
     try:
-        argv = ["makedumpfile", "-L", str(room), *options, str(vmcore), str(unfinished)]
+        argv = ["makedumpfile", "-L", str(room), *MESSAGES, *options, str(vmcore), str(unfinished)]
         status = follow(argv, timeout=max(0.0, deadline - time.monotonic()), on_output=output.take)
         if status != 0:
             raise _failure(status, output.said, unfinished, room=room, keep_free=keep_free)
@@ -71,6 +77,8 @@ def save_vmcore(
     except BaseException:
         remove_file(unfinished)
         raise
+    for line in output.report:
+        console.note(f"makedumpfile: {line}")
     levels = RETRIED.findall(output.said)
     smaller = f"it fitted only with level {levels[-1]}" if levels else ""
     return Saved((folder / FILE).stat().st_size, "; ".join(filter(None, (detail, smaller))))
@@ -144,11 +152,15 @@ class _Output:
     def said(self) -> str:
         return "\n".join(self._lines)
 
+    @property
+    def report(self) -> list[str]:
+        return [found[1] for line in self._lines if (found := REPORTED.fullmatch(line))]
+
     def take(self, chunk: bytes) -> None:
         lines = re.split(r"[\r\n]+", self._lines.pop() + chunk.decode(errors="replace"))
         # Progress has its carriage return in front: the newest is never a whole line.
         self._tell(lines[-1])
-        whole = [line for line in lines[:-1] if line and "%]" not in line]
+        whole = [line for line in lines[:-1] if line and "%]" not in line and TIMING not in line]
         self._lines = [*self._lines, *whole, lines[-1]][-LINES_KEPT:]
 
     def _tell(self, line: str) -> None:

@@ -13,6 +13,8 @@ NOTE = b"VMCOREINFO"
 # It comes out of a machine that was broken, and goes into file names and reports.
 RELEASE = re.compile(r"[\w.+~-]{1,64}", re.ASCII)
 BUILD_ID = re.compile(r"[0-9a-f]{8,128}")
+# All that x86, arm64, POWER and S/390 can have.
+PAGE_SIZES = (4 << 10, 16 << 10, 64 << 10)
 # Later has five digits in its year.
 END_OF_TIME = 253402300800
 
@@ -24,6 +26,7 @@ class CrashedKernel(NamedTuple):
     time: int | None = None
     build_id: str | None = None
     kaslr_offset: int | None = None
+    page_size: int | None = None
 
 
 def read_vmcoreinfo(vmcore: Path) -> dict[str, str]:
@@ -44,20 +47,26 @@ def vmcoreinfo_of(core: ElfCore) -> dict[str, str]:
     """
     for name, content in core.notes():
         if name == NOTE:
-            lines = content.rstrip(b"\0").decode("ascii", "replace").split("\n")
-            return {key: value for key, equals, value in (line.partition("=") for line in lines) if equals}
+            return parse_vmcoreinfo(content)
     raise SaveError("the crashed kernel has left no VMCOREINFO")
+
+
+def parse_vmcoreinfo(content: bytes) -> dict[str, str]:
+    """What the bytes of a VMCOREINFO say."""
+    lines = content.rstrip(b"\0").decode("ascii", "replace").split("\n")
+    return {key: value for key, equals, value in (line.partition("=") for line in lines) if equals}
 
 
 def crashed_kernel(info: Mapping[str, str]) -> CrashedKernel:
     """What a VMCOREINFO says about the crash."""
     release, build_id = info.get("OSRELEASE", ""), info.get("BUILD-ID", "")
-    time = _number(info.get("CRASHTIME"), 10)
+    time, page_size = _number(info.get("CRASHTIME"), 10), _number(info.get("PAGESIZE"), 10)
     return CrashedKernel(
         release=release if RELEASE.fullmatch(release) else None,
         time=time if time is not None and 0 < time < END_OF_TIME else None,
         build_id=build_id if BUILD_ID.fullmatch(build_id) else None,
         kaslr_offset=_number(info.get("KERNELOFFSET"), 16),
+        page_size=page_size if page_size in PAGE_SIZES else None,
     )
 
 

@@ -2,6 +2,7 @@
 """The smaller parts of a capture: names of folders, crash loops, the watchdog, the last resort, what it says."""
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -235,7 +236,8 @@ def test_the_log_of_the_capture_has_a_time_on_every_line(dump_kernel: FakeMachin
     folder = only_folder(dump_kernel)
     lines = (folder / "capture.log").read_text().splitlines()
     assert lines[0] == "[     4.10] this machine has crashed; this is its dump kernel, saving the log"
-    assert f"[     4.10] the log is safe in /var/crash/{folder.name}: 84 KiB (0.0 s, read by vmcore-dmesg)" in lines
+    safe = rf"\[     4\.10\] the log is safe in /var/crash/{folder.name}: 84 KiB \(\d\.\d s, read by vmcore-dmesg\)"
+    assert any(re.fullmatch(safe, line) for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -281,14 +283,14 @@ def test_nothing_prevents_the_end(
 def test_who_hangs_is_left_alone() -> None:
     began = time.monotonic()
     with pytest.raises(SaveError, match="the disk was still hanging after 0 s"):
-        patience.call(lambda: time.sleep(1), timeout=0.1, what="the disk")
-    assert time.monotonic() - began < 1
+        patience.call(lambda: time.sleep(30), timeout=0.1, what="the disk")
+    assert time.monotonic() - began < 20
 
 
 def test_a_sync_that_hangs_does_not_keep_the_machine_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sync", lambda: time.sleep(1))
+    monkeypatch.setattr(os, "sync", lambda: time.sleep(30))
     monkeypatch.setattr(machine, "SYNC_PATIENCE", 0.1)
     began = time.monotonic()
     machine.sync_with_patience()
 
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20

@@ -121,7 +121,7 @@ def test_a_hostile_name_becomes_a_harmless_one(pstore: Path, crash: Path, name: 
     assert list(pstore.iterdir()) == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
 @given(names=st.sets(NAMES, max_size=5))
 def test_whatever_the_names_are_every_record_gets_a_file_of_its_own(tmp_path: Path, pstore: Path, names: set[bytes]) -> None:
     crash = tmp_path / "crash"

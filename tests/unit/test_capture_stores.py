@@ -133,7 +133,7 @@ def test_a_part_of_the_log_counts_more_than_the_order_of_the_stores(dump_kernel:
 def test_a_store_that_hangs_in_the_kernel_does_not_stop_the_next(dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     def save(vmcore: Path, folder: Path, *, timeout: float) -> Saved:
         if "srv" in folder.parts:
-            time.sleep(1)
+            time.sleep(30)
             raise SaveError("too late")
         return Saved(84 << 10)
 
@@ -143,7 +143,7 @@ def test_a_store_that_hangs_in_the_kernel_does_not_stop_the_next(dump_kernel: Fa
 
     began = time.monotonic()
     capture(dump_kernel, settings=Settings(stores=(StoreSettings(path="/srv"), ON_ROOT)))
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 20
     assert steps(newest_status(dump_kernel))[0] == ("dmesg", False, "the store was still hanging after 0 s")
 
 
@@ -152,7 +152,7 @@ def test_a_store_that_can_not_even_be_opened_in_time_does_not_stop_the_next(
 ) -> None:
     def hangs(root: Path, path: str) -> None:
         if path == "/srv":
-            time.sleep(1)
+            time.sleep(30)
 
     monkeypatch.setattr(stores, "make_writable", hangs)
     monkeypatch.setattr(stores, "OPEN_TIMEOUT", 0.1)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.capture import vmcore
+from kdumpd.capture import console, vmcore
 from kdumpd.capture.makedumpfile import Makedumpfile
 from kdumpd.capture.program import Saved, SaveError
 from kdumpd.capture.settings import VmcoreSettings
@@ -40,10 +40,10 @@ class Makedumpfiles:
 
     @property
     def options(self) -> list[str]:
-        """Of the last call, without -L and its size, and without the two names."""
-        _, limit, _, *options, _, _ = self._stubs.calls[-1].split()
-        assert limit == "-L"
-        return options
+        """Of the last call, without -L and its size, what it is to say, and the two names."""
+        _, limit, _, *messages, _, _ = self._stubs.calls[-1].split()
+        assert (limit, messages[:2]) == ("-L", ["--message-level", "23"])
+        return messages[2:]
 
     @property
     def limit(self) -> int:
@@ -246,6 +246,31 @@ def test_progress_is_not_taken_for_the_reason_of_a_failure(makedumpfile: Makedum
         save(folder)
 
 
+def test_what_the_memory_was_is_kept_in_the_log_of_the_capture_and_not_shown(
+    makedumpfile: Makedumpfiles, folder: Path, said: Callable[[], str]
+) -> None:
+    # As makedumpfile 1.7.2 says it.
+    makedumpfile.does(
+        "echo 'STEP [Copying data               ] : 0.003624 seconds'; echo\n"
+        "echo 'Original pages  : 0x0000000000000c00'; echo '    Free pages              : 0x0000000000000600'\n"
+        """echo '  (The number of pages is reduced to 50%.)'; echo memory > "$target" """
+    )
+    save(folder)
+
+    assert said() == ""
+    assert [line.partition("] ")[2] for line in console.told().splitlines()] == [
+        "makedumpfile: Original pages  : 0x0000000000000c00",
+        "makedumpfile: Free pages              : 0x0000000000000600",
+    ]
+
+
+def test_what_comes_with_the_report_is_not_taken_for_the_reason_of_a_failure(makedumpfile: Makedumpfiles, folder: Path) -> None:
+    makedumpfile.does("echo 'STEP [Copying data               ] : 0.003624 seconds'; echo 'no memory' >&2; exit 1")
+
+    with pytest.raises(SaveError, match=r"^makedumpfile failed with 1: no memory$"):
+        save(folder)
+
+
 @pytest.fixture
 def memory(tmp_path: Path) -> Path:
     """An ELF core of 12 MiB of random memory with the registers of one CPU, enough for makedumpfile at levels 0 and 1."""
@@ -268,6 +293,8 @@ class TestWithTheRealMakedumpfile:
 
         assert saved.detail == ""
         assert saved.bytes > 12 << 20
+        # 12 MiB, in pages of 4 KiB.
+        assert "makedumpfile: Original pages  : 0x0000000000000c00\n" in console.told()
         assert (folder / "vmcore").read_bytes().startswith(begins)
 
     @pytest.mark.parametrize("settings", [VmcoreSettings(levels=(0, 1)), ELF])

@@ -102,6 +102,16 @@ def test_when_the_new_one_has_nothing_to_read_the_newest_that_has_stays(store: P
     assert left(store) == [day(2), day(4)]
 
 
+def test_what_was_added_after_the_next_boot_is_removed_with_it(store: Path) -> None:
+    crash(store, day(1), "dmesg.txt", "report.json", ".report.json.new", "analysis.txt", ".analysis.txt.new", "pstore/dmesg-efi-1")
+    crash(store, day(2), "report.json", "pstore/mce-erst-1")
+    (store / ".kdumpd-index.json").touch()
+    remove_old_crashes(crash(store, day(3)), count=1, size=ENOUGH, free=0)
+
+    assert left(store) == [day(3)]
+    assert (store / ".kdumpd-index.json").exists()
+
+
 def test_all_that_a_capture_leaves_is_removed_with_it(store: Path) -> None:
     crash(
         store,
@@ -222,3 +232,10 @@ def test_a_removal_is_on_the_disk_and_finished_the_next_time_when_it_was_cut_sho
     remove_old_crashes(newest, count=1, size=ENOUGH, free=0)
     assert left(store) == [day(2)]
     assert synced == [store]
+
+
+def test_a_crash_that_was_analysed_is_still_only_ours(store: Path) -> None:
+    crash(store, day(1), "dmesg.txt", "status.json", "vmcore", "analysis.txt")
+    remove_old_crashes(crash(store, day(2)), count=1, size=ENOUGH, free=0)
+
+    assert left(store) == [day(2)]

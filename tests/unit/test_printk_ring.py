@@ -62,7 +62,7 @@ def test_the_oldest_records_have_given_way_to_the_newest(tmp_path: Path, vmcorei
     assert "".join(f"{line}\n" for line in lines) == by_vmcore_dmesg(tmp_path / "vmcore")
 
 
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(sorted(VMCOREINFOS.values())),
     RECORDS,
@@ -251,7 +251,7 @@ def damages(draw: st.DrawFn) -> list[tuple[int, int]]:
     return draw(st.lists(st.tuples(places, st.integers(1, 255)), min_size=1, max_size=30))
 
 
-@settings(max_examples=300, deadline=5000, database=None)
+@settings(max_examples=300)
 @given(damages(), st.integers(0, MEMORY + TEXT + 1024) | st.just(MEMORY + 0x10000))
 def test_no_damage_does_more_than_cost_lines(damage: list[tuple[int, int]], size: int) -> None:
     core = full_ring().core()

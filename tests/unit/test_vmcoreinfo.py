@@ -22,6 +22,7 @@ def test_it_says_who_died_and_when() -> None:
         time=1795358272,
         build_id="764949bbe8b7a9241512fbf3b0d66d0ba34686a8",
         kaslr_offset=0x26A00000,
+        page_size=4096,
     )
 
 
@@ -32,7 +33,7 @@ def test_it_says_who_died_and_when() -> None:
         {"OSRELEASE": "", "BUILD-ID": "", "CRASHTIME": "", "KERNELOFFSET": ""},
         {"OSRELEASE": "../../etc", "BUILD-ID": "x" * 40, "CRASHTIME": "yesterday", "KERNELOFFSET": "0xz"},
         {"OSRELEASE": "a\nb", "BUILD-ID": "ab", "CRASHTIME": "0"},
-        {"OSRELEASE": "6" * 65, "CRASHTIME": "-1"},
+        {"OSRELEASE": "6" * 65, "CRASHTIME": "-1", "PAGESIZE": "4095"},
         {"CRASHTIME": "253402300800"},
         {"CRASHTIME": "9" * 5000},
     ],
