@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The reader of crash text: real logs, and the forms of other kernels as their sources have them."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,24 @@ def test_every_prefix_of_log_daemons_and_consoles_is_taken_off(prefix: str) -> N
     assert found.title == sample("6.1.192-kdump-null").title
     assert found.process.pid == 143
     assert [module.name for module in found.modules][:2] == ["kcrash", "efi_pstore"]
+
+
+SYNTHETIC = sorted((DATA / "crash-text").glob("*.txt"))
+
+
+@pytest.mark.parametrize("log", SYNTHETIC, ids=[log.stem for log in SYNTHETIC])
+def test_a_log_as_other_kernels_and_machines_write_it_is_read_right(log: Path) -> None:
+    expected = json.loads(log.with_suffix(".json").read_text())
+    found = read_log(log)
+
+    assert found is not None
+    assert found.fatal
+    assert {
+        "kind": found.kind,
+        "function": found.function,
+        "module": found.module,
+        "process": asdict(found.process),
+        "taint": found.taint.string.replace(" ", "") if found.taint else None,
+        "release": found.release,
+        "reliable": sum(frame.reliable for frame in found.trace),
+    } == expected

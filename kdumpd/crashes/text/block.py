@@ -15,9 +15,10 @@ MAX_REGISTERS = 64
 PATIENCE = 60
 LOCKUPS = frozenset({Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL})
 
-_SYMBOL = r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+"
+# No name is longer than the kernel lets it be: KSYM_NAME_LEN (512), MODULE_NAME_LEN (56), and 64 for what a kworker is called.
+_SYMBOL = r"(?P<function>[\w.$]{1,512})\+0x[0-9a-f]+/0x[0-9a-f]+"
 # In the module's brackets newer kernels can have its build id; decode_stacktrace.sh puts the source line before them.
-_MODULE = r"(?: \S+:\d+)?(?: \[(?P<module>[\w-]+)[^\]]*\])?"
+_MODULE = r"(?: \S+:\d+)?(?: \[(?P<module>[\w-]{1,64})[^\]]*\])?"
 _FRAME = re.compile(
     rf"(?:\[<[0-9a-fx]+>\] ?)?(?P<guess>\? )?(?:\[<[0-9a-fx]+>\] ?)?(?:{_SYMBOL}|(?P<bare>0x[0-9a-f]{{8,16}}))"
     # arm64 since 6.13: (P) where the registers are from, (F) and so on (arch/arm64/kernel/stacktrace.c)
@@ -26,29 +27,38 @@ _FRAME = re.compile(
 _PLACE = re.compile(
     rf"(?:RIP: (?P<segment>[0-9a-f]{{4}}):(?:\[<\S+>\] )*|e?pc : (?:\[<\S+>\] ?)?)(?:{_SYMBOL}{_MODULE}|(?P<bare>\S+))"
 )
+# arm64: where the call came from that led to the pc.
+_LINK = re.compile(rf"lr : (?:\[<\S+>\] ?)?{_SYMBOL}{_MODULE}")
 _ADDRESS = re.compile(r"[0(]|0x|[0-9a-f]{8,}")
 _TRACE = re.compile(r"Call [Tt]race:|Backtrace:")
 _CONTEXT = re.compile(r"<(?P<end>/?)(?P<name>TASK|IRQ|SOFTIRQ|NMI|EOI|EOE|#?\w{2,8}|ENTRY_TRAMPOLINE)>(?P<rest>.*)")
 _CPU = re.compile(r"CPU: (?P<cpu>\d+) (?:UID: \d+ )?PID: (?P<pid>\d+) Comm: (?P<rest>.*)")
 _COMM = re.compile(r"(?P<comm>.*?)(?: Kdump: loaded)?(?: (?P<taint>(?:Not tainted|Tainted:).*))?$")
 # Red Hat's kernels have dashes in the columns of their own taints.
-_TAINT = re.compile(r"Tainted: (?P<letters>[A-Za-z -]*?)(?:[ -]*(?<=[ -])(?P<release>\d+\.\S*).*)?$")
+_TAINT = re.compile(r"Tainted: (?P<letters>[A-Za-z -]{0,64}?)(?:[ -]{0,32}(?<=[ -])(?P<release>\d+\.\S*).*)?$")
 _RELEASE = re.compile(r"Not tainted (?P<release>\d\S*)")
 # sched_show_task() of 5.11 and later, and before; arm64's __die() before 5.8.
 _TASK = re.compile(
-    r"task:(?P<comm>.+?) +state:\S+ .*?pid: ?(?P<pid>\d+)|(?P<comm2>.{1,15}?) +R +running task +\d+ +(?P<pid2>\d+)"
+    r"task:(?P<comm>.{1,64}?) +state:\S+ .*?pid: ?(?P<pid>\d+)|(?P<comm2>.{1,15}?) +R +running task +\d+ +(?P<pid2>\d+)"
     r"|Process (?P<comm3>.{1,15}) \(pid: (?P<pid3>\d+),"
 )
 # The thread of RCU itself, which waits for the processor that is stuck (kernel/rcu/tree_stall.h).
 _ASIDE = re.compile(r"rcu: RCU grace-period kthread stack dump|rcu: Stack dump where RCU GP kthread")
 _NO_ASIDE = re.compile(r"NMI backtrace for cpu|Task dump for CPU")
+# Where the memory was allocated and freed (mm/kasan/report.c, mm/kfence/report.c): another time, and maybe another thread.
+_OTHER_TIME = re.compile(r"(?:[Aa]llocated|[Ff]reed) by task \d|(?:Last|Second to last) potentially related work")
+# An address in one line of its own (kernel/sched/core.c, __schedule_bug()), which is no frame of the trace.
+_ELSEWHERE = re.compile(r"Preemption disabled at:")
 _HARDWARE = re.compile(r"Hardware name: (?P<name>.*)")
 _CODE = re.compile(r"Code: (?P<code>.*)")
 _MODULES = re.compile(r"Modules linked in:(?P<names>.*)")
-_NAME = re.compile(r"([\w-]+)(?:\(([A-Za-z+-]*)\))?")
-_MORE_MODULES = re.compile(r"(?:[\w-]+(?:\([A-Za-z+-]*\))? ?)+(?:\[last unloaded.*)?$")
+_NAME = re.compile(r"\b([\w-]{1,64})(?:\(([A-Za-z+-]{0,32})\))?(?= |$)")
+# Possessive: a line that is no list would be tried in two ways for each of its letters.
+_MORE_MODULES = re.compile(r"(?:[\w-]++(?:\([A-Za-z+-]*+\))?+ ?+)++(?:\[last unloaded.*)?$")
 _REGISTERS = re.compile(r"(?:[RE][A-Z0-9]{2}|[CDEFGS]S|CR\d|DR\d|PKRU|ORIG_RAX|x\d{1,2}|sp|pstate) ?:")
 _REGISTER = re.compile(r"(\w{2,8}) ?: *(?:[0-9a-f]{4}:)?([0-9a-f]{2,16})\b")
+# Alone on its line after the trace: the address of the fault itself (arch/x86/kernel/dumpstack.c, __die()).
+_FAULT_ADDRESS = re.compile(r"CR2: ([0-9a-f]{8,16})$")
 _FETCH = re.compile(r"#PF: supervisor instruction fetch|kernel tried to execute|unable to execute userspace|#PF error:.*INSTR")
 _END = re.compile(r"---\[ end |Rebooting in \d+ seconds|Kernel Offset: ")
 
@@ -60,7 +70,7 @@ class Block:
         self.role = header.role
         self.kind = header.kind
         self.header = header
-        self.lines = [line.text]
+        self.first_line = line.text
         self.message = message
         self.seconds = line.seconds
         self.offset = self.last_offset = line.offset
@@ -74,6 +84,7 @@ class Block:
         self.place: tuple[str | None, str | None] | None = None
         if function := header.get("function"):
             self.place = (function, header.get("module"))
+        self.link: tuple[str, str | None] | None = None
         self.address: str | None = header.get("address")
         self.release: str | None = None
         self.letters: str | None = None
@@ -92,13 +103,13 @@ class Block:
         self._interrupt = False
         self._listing_modules = False
         self._aside = False
+        self._elsewhere = False
 
-    def merge(self, header: Header, text: str) -> None:
+    def merge(self, header: Header) -> None:
         """A further line of the beginning: "kernel BUG at", and then "invalid opcode"."""
         if header.kind in (Kind.STACK_OVERFLOW, Kind.DOUBLE_FAULT) and self.kind is not Kind.STACK_OVERFLOW:
             self.kind = header.kind
         self.number = self.number or _number(header.get("number"))
-        self.lines.append(text)
 
     @property
     def over(self) -> bool:
@@ -120,6 +131,9 @@ class Block:
         self.last_offset, self.last_seconds = line.offset, line.seconds
 
     def _frame(self, found: re.Match[str]) -> None:
+        if self._elsewhere:
+            self._elsewhere = False
+            return
         if self._aside or self._traces > 1 or len(self.trace) >= MAX_FRAMES:
             return
         self._user = False
@@ -138,6 +152,9 @@ class Block:
                 self.place = (found["function"] or found["bare"], found["module"])
             else:
                 self.bare_pc = found["bare"]
+
+    def _linked(self, found: re.Match[str]) -> None:
+        self.link = self.link or (found["function"], found["module"])
 
     def _begin_trace(self, _: re.Match[str]) -> None:
         self._traces += not self._aside
@@ -179,6 +196,12 @@ class Block:
             comm, pid = (next(filter(None, found.group(name, f"{name}2", f"{name}3"))) for name in ("comm", "pid"))
             self.comm, self.pid = comm.strip(), _number(pid)
 
+    def _begin_other_time(self, _: re.Match[str]) -> None:
+        self._traces += 2
+
+    def _names_elsewhere(self, found: re.Match[str]) -> None:
+        self._elsewhere = found.end() == len(found.string)
+
     def _begin_aside(self, _: re.Match[str]) -> None:
         self._aside = True
 
@@ -216,9 +239,8 @@ class Block:
         for name, value in _REGISTER.findall(found.string):
             if len(self.registers) < MAX_REGISTERS:
                 self.registers.setdefault(name, value)
-        # After the trace, alone: the address of the fault itself (arch/x86/kernel/dumpstack.c, __die()).
-        if self.address is None and self._traces and found.string.startswith("CR2:") and len(found.string.split()) == 2:  # noqa: PLR2004
-            self.address = found.string.split()[1]
+        if self.address is None and self._traces and (address := _FAULT_ADDRESS.match(found.string)):
+            self.address = address[1]
 
     def _fetched(self, _: re.Match[str]) -> None:
         self.fetch = True
@@ -231,6 +253,7 @@ class Block:
 _HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]], ...] = (
     (_FRAME, Block._frame),
     (_PLACE, Block._at),
+    (_LINK, Block._linked),
     (_REGISTERS, Block._register_line),
     (_CONTEXT, Block._context),
     (_TRACE, Block._begin_trace),
@@ -241,6 +264,8 @@ _HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]],
     (re.compile(r"(?:Not t|T)ainted[: ](?!.*\]=)"), Block._tainted_alone),
     (_TASK, Block._task),
     (_FETCH, Block._fetched),
+    (_OTHER_TIME, Block._begin_other_time),
+    (_ELSEWHERE, Block._names_elsewhere),
     (_ASIDE, Block._begin_aside),
     (_NO_ASIDE, Block._end_aside),
     (_END, Block._ends),

@@ -32,7 +32,7 @@ class Header:
 
 
 _HEX = r"(?:0x)?(?P<address>[0-9a-f]{1,16})\b"
-_SYMBOL = r"(?P<function>[\w.$]+)\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]+)[^\]]*\])?"
+_SYMBOL = r"(?P<function>[\w.$]{1,512})\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module>[\w-]{1,64})[^\]]*\])?"
 _NUMBER = r"\[#(?P<number>\d{1,9})\]"
 # What the processor calls it, and then what we do (arch/x86/kernel/traps.c; "Oops: " is before all of them since 6.8).
 _TRAPS = {
@@ -66,11 +66,13 @@ _HEADERS = tuple(
         (Role.OOPS, Kind.MACHINE_CHECK, rf"Internal error: synchronous .*external abort.*{_NUMBER}"),
         (Role.OOPS, Kind.BUG, rf"Internal error: Oops - BUG.*{_NUMBER}"),
         (Role.OOPS, Kind.PAGE_FAULT, rf"Internal error: Oops: [0-9a-f]+ {_NUMBER}"),
+        # What "invalid opcode" is on x86.
+        (Role.OOPS, Kind.BUG, rf"Internal error: (?:Oops - )?[uU]ndefined instruction.*{_NUMBER}"),
         (Role.OOPS, Kind.PANIC_OTHER, rf"Internal error: .*{_NUMBER}"),
         (
             Role.SUSPECT,
             Kind.SOFT_LOCKUP,
-            r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d+).*?\[(?P<comm>.+):(?P<pid>\d+)\]",
+            r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d+).*?\[(?P<comm>.{1,64}):(?P<pid>\d+)\]",
         ),
         (Role.SUSPECT, Kind.SOFT_LOCKUP, r"(?:NMI )?(?:watchdog: )?BUG: soft lockup - CPU#(?P<cpu>\d+)"),
         (
@@ -81,14 +83,14 @@ _HEADERS = tuple(
         (
             Role.SUSPECT,
             Kind.HUNG_TASK,
-            r"INFO: task (?P<comm>.+):(?P<pid>\d+)(?:<[^>]*>)? (?:is )?blocked (?:for more than|in I/O)",
+            r"INFO: task (?P<comm>.{1,64}):(?P<pid>\d+)(?:<[^>]{1,64}>)? (?:is )?blocked (?:for more than|in I/O)",
         ),
         (Role.SUSPECT, Kind.RCU_STALL, r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on"),
         (
             Role.WARNING,
             Kind.WARN_PANIC,
             rf"WARNING: (?:CPU: (?P<cpu>\d+) )?(?:PID: (?P<pid>\d+) )?(?:at )?(?P<place>[\w./+-]+:\d+)(?: (?:at )?{_SYMBOL})?"
-            r"(?:, CPU#(?P<cpu2>\d+): (?P<comm>.+)/(?P<pid2>\d+))?",
+            r"(?:, CPU#(?P<cpu2>\d+): (?P<comm>.{1,64})/(?P<pid2>\d+))?",
         ),
         (Role.WARNING, Kind.WARN_PANIC, r"WARNING: (?P<lockdep>(?:possible|suspicious|inconsistent|bad|held|nested|lock) .*)"),
         (Role.WARNING, Kind.WARN_PANIC, rf"BUG: (?P<lockdep>.*?)(?: in {_SYMBOL}.*)?$"),
@@ -113,15 +115,18 @@ _PANICS = tuple(
 )
 # A panic that is only the last word of an oops (kernel/exit.c, arch/*/kernel: oops_end(), die()).
 OOPS_ENDS = re.compile(r"^Fatal exception|^Aiee|^Attempted to kill|^Oops|^Machine halted|kernel stack overflow|SError|^Fatal trap")
-STACK_PROTECTOR = re.compile(r"stack is corrupted in: ([\w.$]+)")
+STACK_PROTECTOR = re.compile(rf"stack is corrupted in: (?:{_SYMBOL}|(?P<bare>[\w.$]+))")
 _LOST = re.compile(r"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: |RIP: 0010:|pc : ")
-# First letters of all headers, so that most lines cost one look.
-_FIRST = frozenset("KBkIPOgsdiUSWrNwCot#")
+# What all headers begin with, so that most lines cost one look; those of a trap that is not known have a number.
+_FIRST = re.compile(
+    r"BUG: |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |WARNING: |Watchdog "
+    r"|divide |double |general |invalid |kernel |rcu: |stack |traps: |watchdog: |.*\[#\d"
+)
 
 
 def parse_header(text: str) -> Header | None:
     """The fault that this line begins, or None."""
-    if text[:1] not in _FIRST and "[#" not in text:
+    if not _FIRST.match(text):
         return None
     for role, kind, pattern in _HEADERS:
         if found := pattern.match(text):

@@ -39,15 +39,18 @@ MARKS = (
 )
 
 # What may stand before the kernel's own words, in any order that a log daemon found good.
-_FAST = re.compile(r"(?:<\d{1,3}>)?\[ *(?P<seconds>\d+\.\d+)\](?:\[ *(?P<caller>[TC]\d+)\])? (?!(?:\S+ )?kernel: |\[ *[TC]\d)")
+_FAST = re.compile(
+    r"(?:<(?P<level>\d{1,3})>)?\[ *(?P<seconds>\d{1,12}\.\d{1,9})\](?:\[ *(?P<caller>[TC]\d{1,10})\])?"
+    r" (?!(?:\S+ )?kernel: |\[ *[TC]\d)"
+)
 _PREFIX = re.compile(
-    r"<\d{1,3}>"
+    r"<(?P<level>\d{1,3})>"
     r"|\[ *(?P<seconds>\d{1,12}\.\d{1,9})(?:@\d+)?(?: *<[ \d.+]+>)?\]"
-    r"|\[ *(?P<caller>[TC]\d+)\]"
+    r"|\[ *(?P<caller>[TC]\d{1,10})\]"
     # `dmesg -T`
     r"|\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}\]"
     # /dev/kmsg and netconsole: level, number, microseconds, flags
-    r"|\d{1,4},\d{1,20},(?P<micros>\d{1,18}),[^;]{0,80};"
+    r"|(?P<priority>\d{1,4}),\d{1,20},(?P<micros>\d{1,18}),[^;]{0,80};"
     # `dmesg -x`
     r"|[a-z]{3,8} *:[a-z]{3,7} *: "
     # syslog and journald, and `journalctl -o short-monotonic`
@@ -62,12 +65,16 @@ _UNSEEN = re.compile(r"\x1b\[[0-9;]{0,16}m|[\x00-\x08\x0b-\x1f\x7f]")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What the kernel said. `seconds` of uptime, and who said it (`T` thread, `C` CPU), where the log tells."""
+    """What the kernel said. `seconds` of uptime, who said it (`T` thread, `C` CPU), and how grave it is, where the log tells.
+
+    `level` is 0 for an emergency, 4 for a warning, 7 for what only a developer reads (include/linux/kern_levels.h).
+    """
 
     text: str
     seconds: float | None
     caller: str | None
     offset: int
+    level: int | None = None
 
 
 def parse_line(raw: bytes, offset: int = 0) -> Line:
@@ -76,21 +83,27 @@ def parse_line(raw: bytes, offset: int = 0) -> Line:
     if _UNSEEN.search(line):
         line = _UNSEEN.sub("", line)
     if fast := _FAST.match(line):
-        return Line(line[fast.end() :].strip(), float(fast["seconds"]), fast["caller"], offset)
+        return Line(line[fast.end() :].strip(), float(fast["seconds"]), fast["caller"], offset, _level(fast["level"]))
     if foreign := _FOREIGN.match(line):
         line = line[foreign.end() :]
     line = line.lstrip()
-    seconds, caller, start = None, None, 0
+    seconds, caller, level, start = None, None, None, 0
     while prefix := _PREFIX.match(line, start):
         if prefix["seconds"]:
             seconds = float(prefix["seconds"])
         elif prefix["micros"]:
             seconds = int(prefix["micros"]) / 1e6
         caller = prefix["caller"] or caller
+        level = level or prefix["level"] or prefix["priority"]
         start = prefix.end()
         while line[start : start + 1] == " ":
             start += 1
-    return Line(line[start:].strip(), seconds, caller, offset)
+    return Line(line[start:].strip(), seconds, caller, offset, _level(level))
+
+
+def _level(priority: str | None) -> int | None:
+    """Of syslog's number, which has the facility in its upper bits."""
+    return int(priority) & 7 if priority else None
 
 
 def find_lines(pieces: Iterable[bytes], attentive: Callable[[], bool]) -> Iterator[Line]:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What the text of a crash tells."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from kdumpd.crashes.taint import TaintReport
+from kdumpd.crashes.taint import TaintReport, decode_letters
+from kdumpd.decode import decode
 
 
 class Kind(StrEnum):
@@ -109,8 +111,19 @@ class CrashText:
     test: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {
-            "taint": self.taint.to_json() if self.taint else None,
-            "trace": [{"function": frame.function, "module": frame.module, "reliable": frame.reliable} for frame in self.trace],
-            "modules": [{"name": module.name, "flags": module.flags} for module in self.modules],
-        }
+        return asdict(self) | {"taint": self.taint.to_json() if self.taint else None}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> "CrashText":
+        """What `to_json` has made.
+
+        Raises:
+            ValueError: it is something else.
+        """
+        told = decode(cls, {**found, "taint": None})
+        taint = found.get("taint")
+        if taint is None:
+            return told
+        if not isinstance(taint, dict) or not isinstance(letters := taint.get("string"), str):
+            raise ValueError(f"the taint is {taint!r:.60}, not an object with a string")
+        return replace(told, taint=decode_letters(letters, [(module.name, module.flags) for module in told.modules]))

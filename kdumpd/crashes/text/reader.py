@@ -20,6 +20,9 @@ AFTER_CUT = 3
 # So many lines may come between "Dumping ftrace buffer:" and its first row of dashes.
 BEFORE_FTRACE = 50
 IN_FTRACE = -1
+# With the names of callers a fault goes on when its own speaks again. No more of them are waited for, and none for longer.
+MAX_OPEN = 64
+MAX_SILENCE = 256 << 10
 _BANNER = re.compile(r"Linux version (?P<release>\d\S*)")
 # What no event begins with: the end of the dump was lost.
 _AFTER_FTRACE = re.compile(r"Linux version \d|Kernel panic - not syncing|---\[ end |CPU: \d+ (?:UID: \d+ )?PID: ")
@@ -80,19 +83,20 @@ class Reader:
     def _begin(self, header: Header, line: Line) -> None:
         current = self._open.get(line.caller)
         if current and _goes_on(current, header):
-            current.merge(header, line.text)
+            current.merge(header)
             return
         block = Block(header, line, self._message)
         self._message, self._after_cut = None, 0
         self.boot.add(block)
-        self._open[line.caller] = block
+        self._follow(block, line)
 
     def _other(self, line: Line) -> None:
         if line.text.startswith("------------[ cut here ]"):
             self._message, self._after_cut = None, AFTER_CUT
             return
         if line.text.startswith("Dumping ftrace ") and line.text.endswith(":"):
-            self._ftrace[line.caller] = BEFORE_FTRACE
+            # The kernel lets only one CPU dump at a time (kernel/trace/trace.c, ftrace_dump()).
+            self._ftrace = {line.caller: BEFORE_FTRACE}
             return
         for pattern, note in _NOTED:
             if pattern.match(line.text):
@@ -102,11 +106,22 @@ class Reader:
             self._message = self._message or line.text
         block = self._owner(line)
         if block is None and (lost := parse_lost(line.text)):
-            block = self._open[line.caller] = Block(lost, line, None)
+            block = Block(lost, line, None)
             self.boot.add(block)
         if block:
             block.take(line)
-            self._open = {caller: block for caller, block in self._open.items() if not block.over}
+            self._follow(block, line)
+
+    def _follow(self, block: Block, line: Line) -> None:
+        """Keeps the faults that may go on, in the order in which they last spoke."""
+        self._open.pop(line.caller, None)
+        if not block.over:
+            self._open[line.caller] = block
+        while self._open:
+            caller, silent = next(iter(self._open.items()))
+            if len(self._open) <= MAX_OPEN and line.offset - silent.last_offset <= MAX_SILENCE:
+                return
+            del self._open[caller]
 
     def _owner(self, line: Line) -> Block | None:
         """Whose line this is. Without a caller, a line "CPU: … PID: …" finds back to the fault whose header named them."""

@@ -9,7 +9,7 @@ from kdumpd.crashes.text.model import Frame, Kind
 
 # Deeper frames differ with the kernel: __do_sys_finit_module() in 6.1 is idempotent_init_module() in 6.12.
 DEPTH = 4
-_SUFFIX = re.compile(r"(?:\.(?:isra|part|constprop|cold|llvm|lto_priv|unlikely|localalias|\d+)\b[.\d]*)+$")
+_SUFFIX = re.compile(r"(?:\.(?:isra|part|constprop|cold|llvm|lto_priv|unlikely|localalias|\d+))+$")
 _SYSCALL = re.compile(r"^__(?:do|se|x64|ia32|arm64|ia32_compat|arm64_compat)_(?:compat_)?sys_")
 # Those who tell of the fault.
 _REPORTING = re.compile(
@@ -31,10 +31,14 @@ _REPORTING = re.compile(
 _WAITING = re.compile(
     r"""^(?:__switch_to\w*|context_switch|__schedule|__sched_text_start|schedule\w*|preempt_schedule\w*|io_schedule\w*|__cond_resched
     |__?wait_\w+|wait_\w+|do_wait_\w+|__mutex_\w+|mutex_\w+|ww_mutex_\w+|rwsem_\w+|__?down\w*|down\w*|rt_mutex_\w+|__rt_mutex_\w+|rt_spin_\w+
-    |bit_wait\w*|out_of_line_wait_\w+|folio_wait_\w+|folio_lock|__folio_lock\w*|__lock_page|lock_page|__synchronize_\w+|synchronize_\w+
+    |msleep\w*|usleep_range\w*|fsleep|bit_wait\w*|out_of_line_wait_\w+|folio_wait_\w+|folio_lock|__folio_lock\w*|__lock_page|lock_page|__synchronize_\w+|synchronize_\w+
     |rwbase_\w+|percpu_rwsem_\w+|__percpu_\w+|prepare_to_wait\w*)$""",
     re.VERBOSE,
 )
+# Where who waits is to blame, or whoever let it wait in a place where nobody may.
+_WAITERS = frozenset({Kind.HUNG_TASK, Kind.WARN_PANIC, Kind.STACK_OVERFLOW})
+# How an NMI began. What it came to is not what led to a panic inside of it.
+_NMI_ENTRY = frozenset({"end_repeat_nmi", "asm_exc_nmi"})
 # How a processor that is stuck came to tell of it.
 _INTERRUPTED = re.compile(
     r"""^(?:asm_\w*interrupt|asm_sysvec_\w+|sysvec_\w+|__sysvec_\w+|apic_timer_interrupt|smp_apic_\w+|hrtimer_\w+|__hrtimer_\w+
@@ -65,10 +69,12 @@ def relevant(trace: Iterable[Frame], kind: Kind) -> list[Frame]:
 
 
 def _until_entry(trace: Iterable[Frame], kind: Kind) -> Iterator[Frame]:
-    last = None
+    last: str | None = None
     for frame in trace:
         name = normalise(frame.function)
-        if _REPORTING.match(name) or name == last or (kind is Kind.HUNG_TASK and _WAITING.match(name)):
+        if last is not None and name in _NMI_ENTRY:
+            return
+        if _REPORTING.match(name) or name == last or (kind in _WAITERS and _WAITING.match(name)):
             continue
         if kind in (Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL) and (frame.interrupt or _INTERRUPTED.match(name)):
             continue

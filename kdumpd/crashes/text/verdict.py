@@ -151,7 +151,12 @@ def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
     if block.place and block.place[0] and kind is not Kind.WILD_JUMP and kind is not Kind.HUNG_TASK:
         return Frame(block.place[0], block.place[1], True), False
     if found := STACK_PROTECTOR.search(block.panic or ""):
-        return Frame(found[1], None, True), False
+        return Frame(found["function"] or found["bare"], found["module"], True), False
+    if _comes_from_nowhere(block):
+        return None, False
+    if kind is Kind.WILD_JUMP and block.link:
+        # The trace of arm64 leaves out the function that made the last call (arch/arm64/kernel/stacktrace.c).
+        return Frame(*block.link, True), False
     for sure in (True, False):
         frames = (frame for frame in block.trace if frame.reliable is sure and not frame.function.startswith("0x"))
         if near := relevant(frames, kind):
@@ -160,6 +165,8 @@ def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
 
 
 def _signature_frames(block: Block, kind: Kind, function: str | None) -> tuple[str, ...]:
+    if _comes_from_nowhere(block):
+        return ()
     near = relevant((frame for frame in block.trace if frame.reliable), kind)
     names = [normalise(frame.function) for frame in near]
     if function and function not in names[:1]:
@@ -167,8 +174,13 @@ def _signature_frames(block: Block, kind: Kind, function: str | None) -> tuple[s
     return tuple(names[:DEPTH])
 
 
+def _comes_from_nowhere(block: Block) -> bool:
+    """Whether the trace shows only what the processor did at the time when the hardware failed."""
+    return block.role is Role.PANIC and block.kind is Kind.MACHINE_CHECK
+
+
 def _without_numbers(block: Block) -> str:
-    return re.sub(r"0x[0-9a-f]+|\d+", "N", block.panic or block.lines[0])
+    return re.sub(r"0x[0-9a-f]+|\d+", "N", block.panic or block.first_line)
 
 
 def _first(earlier: Sequence[Block]) -> Earlier | None:
@@ -182,7 +194,7 @@ def _first(earlier: Sequence[Block]) -> Earlier | None:
 
 def _title(block: Block, kind: Kind, function: str | None, module: str | None) -> str:
     """One line: what the kernel said first, and where."""
-    said = _OOPS_TAIL.sub("", block.lines[0].removeprefix("Oops: ")) or block.lines[0]
+    said = _OOPS_TAIL.sub("", block.first_line.removeprefix("Oops: ")) or block.first_line
     if block.role is Role.WARNING and (where := block.header.get("place")):
         said = f"WARNING at {where}" + (f": {block.message}" if block.message else "")
     elif block.role is Role.WARNING and (what := block.header.get("lockdep")):
