@@ -27,9 +27,16 @@ TEST = STATE / "test.json"
 LAST_TEST = STATE / "last-test.json"
 REPORTED = STATE / "reported-crashes.json"
 CAPTURE_SETTINGS = STATE / "capture.json"
+# Which boot this is and what was saved before it; which one came to its end in good order; and how the one before this ended.
+THIS_BOOT = STATE / "this-boot.json"
+CLEAN_END = STATE / "clean-end"
+LAST_END = STATE / "last-end.json"
+
+PSTORE = Path("sys/fs/pstore")
 
 # What the journal was told last; gone with the boot.
 TOLD = Path("run/kdumpd/told")
+TOLD_LAST_END = Path("run/kdumpd/told-last-end")
 METRICS = Path("run/kdumpd/kdumpd.prom")
 # Where Debian's prometheus-node-exporter looks, unless it is told otherwise (the package brings the folder).
 NODE_EXPORTER_METRICS = Path("var/lib/prometheus/node-exporter/kdumpd.prom")
@@ -61,6 +68,8 @@ MANAGED = (
 TEMPLATES = Path(__file__).resolve().parent.parent.parent / "templates"
 # A template here is used instead of kdumpd's own of the same name.
 ADMIN_TEMPLATES = Path("etc/kdumpd/templates")
+# Programs of the administrator that are run after a crash.
+NOTIFIERS = Path("etc/kdumpd/notify.d")
 
 
 def absolute(path: Path) -> str:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from kdumpd.files import exists, read_text
+from kdumpd.host.crypttab import asks_a_person
 from kdumpd.host.modules import builtin_modules, is_loaded
 from kdumpd.host.mounts import MountEntry, mount_at, read_mounts
 
@@ -63,7 +64,7 @@ class Storage:
     """The way to a file system: the layers from the top, and all modules that it takes in the running kernel, built in or not.
 
     `local`: every disk was found and is attached to this machine, not to a network. `devices`: how many there are at the top,
-    which only btrfs can have more than one of.
+    which only btrfs can have more than one of. `asks`: the LUKS volumes on the way that somebody has to open by hand.
     """
 
     device: str
@@ -72,6 +73,7 @@ class Storage:
     modules: tuple[str, ...]
     local: bool
     devices: int = 1
+    asks: tuple[str, ...] = ()
 
     @property
     def obstacle(self) -> str:
@@ -105,6 +107,7 @@ def read_storage(root: Path, release: str, point: str = "/") -> Storage | None:
         modules=tuple(sorted(name for name in names if name in builtin or is_loaded(root, name))),
         local=bool(disks) and not any(NOT_A_LOCAL_DISK.search(str(disk)) for disk in disks),
         devices=len(devices) or 1,
+        asks=tuple(layer.name for _, layer in layers if layer.kind is LayerKind.LUKS and asks_a_person(root, layer.name)),
     )
 
 

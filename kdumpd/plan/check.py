@@ -139,8 +139,9 @@ def _makedumpfile(policy: Policy, facts: Facts, more: CheckFacts) -> Iterator[Fi
         yield warn("makedumpfile", fact, f"install makedumpfile {newer} or newer, or set capture.vmcore: off")
     if vmcore.compress in tool.disabled:
         others = [compression for compression in Compression if compression not in tool.disabled]
-        # It says so, writes it uncompressed, and ends with 0.
-        fact = f"{version} was built without {vmcore.compress}, and would write an uncompressed vmcore"
+        # Asked for it, it says so, writes it uncompressed, and ends with 0; so the capture does not ask.
+        instead = Compression.ZLIB if Compression.LZO in tool.disabled else Compression.LZO
+        fact = f"{version} was built without {vmcore.compress}, so the capture would take {instead}"
         yield warn("makedumpfile", fact, f"set capture.vmcore.compress to one of {', '.join(others)}")
     elif change is None:
         yield ok("makedumpfile", version)

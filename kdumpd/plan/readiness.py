@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from kdumpd.host import layout
+from kdumpd.host.crypttab import CRYPTTAB
 from kdumpd.host.facts import BootLoader, Facts, Store
 from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
@@ -177,11 +178,22 @@ def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact=fact, way_out="name another one in dump_kernel.kernel, or write running")
     elif facts.kexec.reserved and facts.kexec.loaded is False:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
+    yield from _passphrase(facts)
     if facts.kexec.loaded and not is_loaded_for(policy, facts):
         yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply", serious=True)
     elif facts.kexec.loaded and policy.loader is Loader.KDUMPD and _is_known_to_miss_hotplug(facts):
         fact = "memory or CPUs were added or removed since the dump kernel was loaded"
         yield Trouble(fact=fact, way_out="kdumpd arm")
+
+
+def _passphrase(facts: Facts) -> Iterator[Trouble]:
+    if facts.storage is None or not facts.storage.asks:
+        return
+    volumes = " and ".join(facts.storage.asks)
+    fact = f"/ is on {volumes}, which is opened by a passphrase, and in the dump kernel nobody types one"
+    rescue = "" if facts.rescue_store else "; or name a second store, on a disk of its own: it gets the log when / can't be mounted"
+    way_out = f"give it a key file in /{CRYPTTAB}, or a TPM (clevis){rescue}"
+    yield Trouble(fact=fact, way_out=way_out, serious=facts.rescue_store is None)
 
 
 def _is_known_to_miss_hotplug(facts: Facts) -> bool:

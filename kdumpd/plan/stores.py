@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from kdumpd.host.crypttab import CRYPTTAB
 from kdumpd.host.facts import Facts, Store
 from kdumpd.policy.model import Policy
 from kdumpd.units import MIB
@@ -47,6 +48,10 @@ def obstacles(store: Store) -> Iterator[tuple[str, str]]:
         yield f"{mount.point} is not mounted, and so nobody can tell what a dump would find there", f"mount {mount.point}"
     elif mount and mount.storage and not mount.on_root and not mount.storage.local:
         yield f"{mount.point} is not on a disk of this machine, and the dump kernel has no network", LOCAL_STORE
+    elif mount and mount.storage and not mount.on_root and mount.storage.asks:
+        volumes = " and ".join(mount.storage.asks)
+        fact = f"{mount.point} is on {volumes}, which is opened by a passphrase, and in the dump kernel nobody types one"
+        yield fact, f"give it a key file in /{CRYPTTAB}, or name another store"
     elif mount and mount.obstacle and not mount.has_unit:
         fact = f"only systemd can mount {mount.point} in the dump kernel ({mount.obstacle}), and it does not know how"
         yield fact, f"write {mount.point} into /etc/fstab"

@@ -37,6 +37,11 @@ def _contradictions(policy: Policy) -> Iterator[tuple[str, str, str]]:
         yield "capture.dmesg", "with vmcore: off, nothing would be saved", "write dmesg: true, or give vmcore a level"
     if policy.capture.vmcore is not None:
         yield from _in_vmcore(policy.capture.vmcore)
+    keep, loop = policy.capture.keep, policy.capture.crash_loop
+    if loop is not None and keep.count < loop.count:
+        key = "capture.keep.count" if keep.count != type(keep).count else "capture.crash_loop.count"
+        fact = f"{keep.count} kept crashes can't show that there were more than the {loop.count} of capture.crash_loop"
+        yield key, fact, f"keep {loop.count} or more, or write crash_loop: off"
     if policy.panic.hung_task_timeout != PanicPolicy.hung_task_timeout and Fault.HUNG_TASK not in policy.panic.on:
         yield "panic.hung_task_timeout", "hung_task is not in panic.on, so this has no effect", "add hung_task to panic.on"
     ramoops = policy.pstore.ramoops

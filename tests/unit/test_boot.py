@@ -626,7 +626,7 @@ def test_once_it_was_added_by_hand_there_is_nothing_to_say(machine: FakeMachine)
     assert plan(machine).notes == ()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @example("2M$0x10000000")
 @example("[[")
 @example("]]")

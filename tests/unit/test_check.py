@@ -372,7 +372,7 @@ def test_a_compression_that_makedumpfile_was_built_without_is_named(ready: FakeM
     assert [finding for finding in findings(ready, policy) if finding.subject == "makedumpfile"] == [
         warn(
             "makedumpfile",
-            "1.7.2 was built without zstd, and would write an uncompressed vmcore",
+            "1.7.2 was built without zstd, so the capture would take lzo",
             "set capture.vmcore.compress to one of lzo, zlib, snappy, none",
         )
     ]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.errors import HostError
@@ -132,13 +132,11 @@ WORDS = st.lists(WORD | QUOTED, max_size=8)
 
 
 @given(WORDS, st.sampled_from([" ", "  ", "\t", " \t "]))
-@settings(deadline=None, database=None)
 def test_any_parameters_come_out_of_a_command_line_as_they_went_in(words: list[str], blank: str) -> None:
     assert tokenize(blank.join(["", *words, ""])) == tuple(words)
 
 
 @given(WORDS)
-@settings(deadline=None, database=None)
 def test_the_dump_kernels_command_line_inherits_nothing_that_hurts_and_invents_nothing(words: list[str]) -> None:
     line = tokenize(dump_command_line(" ".join(words)))
     added = added_parameters(DumpKernelPolicy(), PC)

@@ -241,13 +241,13 @@ CRASHKERNELS = (
 )
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100)
 @given(CRASHKERNELS)
 def test_what_is_written_is_read_back(crashkernel: Crashkernel) -> None:
     assert parse_crashkernel(str(crashkernel)) == crashkernel
 
 
-@settings(max_examples=100, deadline=None, database=None)
+@settings(max_examples=100)
 @given(lists_of_ranges(), st.integers(0, 512 * GIB))
 def test_the_reserved_size_is_what_the_kernel_finds_by_walking_the_text(crashkernel: Crashkernel, ram: int) -> None:
     assert crashkernel.reserved_for(ram) == walked(str(crashkernel), ram)
@@ -270,7 +270,7 @@ def in_bytes(text: str) -> int:
     return int(text.rstrip("KMGT")) << 10 * " KMGT".find(text[-1]) if text[-1] in "KMGT" else int(text)
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300)
 @given(
     st.text()
     | st.text(alphabet="0123456789xKMGT@:-, \t")

@@ -30,7 +30,7 @@ INPUTS = st.builds(
     ram=st.integers(256 * MIB, 32 << 40),
     measured=st.none() | st.just(MEASURED),
 )
-some_examples = settings(deadline=None, max_examples=100, database=None)
+some_examples = settings(max_examples=100)
 
 
 def status(started: str = "2026-11-22T18:00:00Z", kernel: str = RELEASE, saved: bool = True, **memory: int) -> Status:

@@ -264,6 +264,16 @@ FAULTS = ", ".join(Fault)
             'hint: write for example append: "pci=nomsi"',
         ),
         (
+            "capture: {keep: {count: 3}}\n",
+            "1:25: capture.keep.count: 3 kept crashes can't show that there were more than the 5 of capture.crash_loop\n"
+            "hint: keep 5 or more, or write crash_loop: off",
+        ),
+        (
+            "capture: {crash_loop: {count: 20}}\n",
+            "1:31: capture.crash_loop.count: 10 kept crashes can't show that there were more than the 20 of capture.crash_loop\n"
+            "hint: keep 20 or more, or write crash_loop: off",
+        ),
+        (
             "panic: {hung_task_timeout: 60s}\n",
             "1:28: panic.hung_task_timeout: hung_task is not in panic.on, so this has no effect\nhint: add hung_task to panic.on",
         ),
@@ -350,7 +360,7 @@ def test_what_is_no_policy_at_all_is_refused_with_its_place(text: str | bytes, m
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60))
-@settings(deadline=None, max_examples=300, database=None)
+@settings(max_examples=300)
 def test_whatever_is_in_the_file_the_answer_is_a_policy_or_a_place(text: str | bytes) -> None:
     content = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     try:
@@ -477,8 +487,8 @@ POLICIES = st.builds(
         )
         | st.just(VmcorePolicy(compress=Compression.NONE, format=DumpFormat.ELF)),
         stores=PATHS.filter(lambda paths: not any({".", ".."} & set(path.split("/")) for path in paths)).map(tuple),
-        keep=st.builds(KeepPolicy, count=st.integers(1, 99), size=SIZES, free=SIZES),
-        crash_loop=st.none() | st.builds(CrashLoopPolicy, count=st.integers(1, 1000), within=st.integers(60, 10**5)),
+        keep=st.builds(KeepPolicy, count=st.integers(99, 9999), size=SIZES, free=SIZES),
+        crash_loop=st.none() | st.builds(CrashLoopPolicy, count=st.integers(1, 99), within=st.integers(60, 10**5)),
         deadline=st.integers(30, 10**5),
     ),
     pstore=st.builds(
@@ -488,7 +498,7 @@ POLICIES = st.builds(
 
 
 @given(POLICIES)
-@settings(deadline=None, max_examples=200, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
 def test_any_policy_is_the_same_after_it_was_written_and_read(policy: Policy) -> None:
     assert decode(dump_policy(policy)) == policy
 

@@ -405,7 +405,7 @@ def memory_maps(draw: st.DrawFn) -> MemoryMap:
 POLICIES = st.builds(RamoopsPolicy, size=st.integers(64 * KIB, 16 * MIB))
 
 
-@settings(deadline=None, max_examples=200, database=None)
+@settings(max_examples=200)
 @given(policy=POLICIES, memory=memory_maps())
 def test_a_chosen_region_is_free_aligned_ram_in_the_lower_half(policy: RamoopsPolicy, memory: MemoryMap) -> None:
     size = region_size(policy)
@@ -422,7 +422,7 @@ def test_a_chosen_region_is_free_aligned_ram_in_the_lower_half(policy: RamoopsPo
     assert region.end <= min(memory.ram[-1].end, 4 * GIB) / 2
 
 
-@settings(deadline=None, max_examples=200, database=None)
+@settings(max_examples=200)
 @given(policy=POLICIES, memory=memory_maps(), later=memory_maps())
 def test_choosing_again_gives_the_same_wherever_kernel_and_crash_reservation_avoid_it(
     policy: RamoopsPolicy, memory: MemoryMap, later: MemoryMap

@@ -20,6 +20,8 @@ from kdumpd.policy.model import CapturePolicy, Policy, VmcorePolicy
 from kdumpd.units import KIB, MIB
 from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine, armed, forget_hardware
 
+LUKS = Layer(kind=LayerKind.LUKS, name="vault", uuid="CRYPT-LUKS2-x-vault")
+ON_LUKS = Storage(device="/dev/mapper/vault", file_system="ext4", layers=(LUKS,), modules=(), local=True)
 LVM = Layer(kind=LayerKind.LVM, name="vg-dump", uuid="LVM-x")
 
 
@@ -220,6 +222,11 @@ def mounted(**changes: Any) -> Mounted:
             "only systemd can mount /var in the dump kernel (/var is on LVM), and it does not know how",
             "write /var into /etc/fstab",
         ),
+        (
+            mounted(storage=dataclasses.replace(ON_LUKS, asks=("vault",))),
+            "/var is on vault, which is opened by a passphrase, and in the dump kernel nobody types one",
+            "give it a key file in /etc/crypttab, or name another store",
+        ),
     ],
 )
 def test_a_store_that_the_dump_kernel_would_not_reach_is_named(
@@ -232,6 +239,24 @@ def test_a_store_that_the_dump_kernel_would_not_reach_is_named(
     assert troubles(elsewhere) == [Trouble(fact=fact, way_out=way_out, serious=True)]
     # Where another store is left, the log goes there.
     assert not any(trouble.serious for trouble in troubles(dataclasses.replace(facts, stores=(there, facts.stores[0]))))
+
+
+def test_a_root_that_somebody_has_to_open_is_no_root_for_a_dump_kernel(machine: FakeMachine) -> None:
+    facts = dataclasses.replace(armed(machine), storage=ON_LUKS)
+    asks = dataclasses.replace(facts, storage=dataclasses.replace(ON_LUKS, asks=("vault",)))
+    fact = "/ is on vault, which is opened by a passphrase, and in the dump kernel nobody types one"
+    key = "give it a key file in /etc/crypttab, or a TPM (clevis)"
+
+    assert troubles(facts) == []
+    assert troubles(asks) == [
+        Trouble(
+            fact=fact,
+            way_out=f"{key}; or name a second store, on a disk of its own: it gets the log when / can't be mounted",
+            serious=True,
+        )
+    ]
+    rescue = dataclasses.replace(facts.stores[0], path="/srv/crash", mount=mounted(point="/srv"))
+    assert troubles(dataclasses.replace(asks, stores=(*facts.stores, rescue))) == [Trouble(fact=fact, way_out=key)]
 
 
 def test_a_store_that_is_on_lvm_and_in_fstab_is_no_trouble(machine: FakeMachine) -> None:

@@ -77,7 +77,7 @@ def _systemd_value(text: str, position: int) -> tuple[str, int]:
 
 
 @given(HOSTILE)
-@settings(deadline=None, max_examples=150, database=None)
+@settings(max_examples=150)
 def test_any_text_is_one_word_to_a_shell_and_to_systemd(text: str) -> None:
     line = f"WORD={shell_word(text)}\n"
 
@@ -86,7 +86,7 @@ def test_any_text_is_one_word_to_a_shell_and_to_systemd(text: str) -> None:
 
 
 @given(HOSTILE)
-@settings(deadline=None, max_examples=60, database=None)
+@settings(max_examples=60)
 def test_no_policy_breaks_out_of_the_kdump_tools_file(text: str) -> None:
     """The whole way, from YAML: what the policy refuses can't be rendered, and what it takes comes out as it went in."""
     quoted = "'" + text.replace("'", "''") + "'"
@@ -230,6 +230,7 @@ def test_templates_are_shipped_for_every_file_that_has_one() -> None:
 
     assert names == {
         "capture-service.conf.j2",
+        "crash-report.html.j2",
         "grub.cfg.j2",
         "header.j2",
         "kdump-tools.j2",

@@ -83,6 +83,30 @@ def test_lvm_on_luks_on_md_on_two_disks_is_found_layer_by_layer(machine: FakeMac
     assert set(unneeded(found, direct=False)) == {Part.FIRMWARE, Part.FSCK, Part.GRAPHICS, Part.NETWORK, Part.MULTIPATH, Part.BTRFS}
 
 
+@pytest.mark.parametrize(
+    ("crypttab", "asks"),
+    [
+        ("vault UUID=1234 none luks,discard\n", True),
+        ("# vault UUID=1234 /etc/key luks\nvault UUID=1234\n", True),
+        ("vault UUID=1234 - luks\n", True),
+        ("vault UUID=1234 /etc/keys/vault.key luks\n", False),
+        ("vault UUID=1234 none luks,tpm2-device=auto\n", False),
+        ("vault UUID=1234 none luks,keyscript=/lib/cryptsetup/scripts/decrypt_derived\n", False),
+        ("other UUID=1234 none luks\n", False),
+        ("", False),
+    ],
+)
+def test_a_volume_without_a_key_asks_a_person(machine: FakeMachine, crypttab: str, asks: bool) -> None:
+    luks = machine.add_lvm("253:0", f"sys/devices/{DISK}", name="vault", uuid="CRYPT-LUKS2-0a1b-vault")
+    machine.add_lvm("253:1", luks, name="vg-root")
+    mount(machine, "253:1", "ext4", "/dev/mapper/vg-root")
+    machine.write("etc/crypttab", crypttab)
+
+    assert storage(machine).asks == (("vault",) if asks else ())
+    machine.write("usr/share/initramfs-tools/hooks/clevis", "")
+    assert storage(machine).asks == ()
+
+
 def test_a_partition_on_a_multipath_device_is_multipath(machine: FakeMachine) -> None:
     disk = f"sys/devices/{DISK}"
     mpath = make_dm(machine, "dm-0", "mpath-36001405", disk)
