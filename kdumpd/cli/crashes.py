@@ -1,86 +1,95 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""`kdumpd crashes …`."""
+"""`kdumpd crashes …`: what looks at all crashes is here, what looks into one is loaded when it is asked for."""
 
 import argparse
+import importlib
 import json
-import sys
-from collections.abc import Iterator
-from pathlib import Path
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
-from kdumpd.apply.look import ROOT
-from kdumpd.cli.taint import explain
-from kdumpd.crashes.archive import capture_stores, list_crashes
-from kdumpd.crashes.text.model import CrashText
-from kdumpd.crashes.text.reader import read_log, read_stream
-from kdumpd.errors import ExitCode, HostError
+from kdumpd.crashes.archive import capture_stores
+from kdumpd.crashes.index import Entry, list_entries
+from kdumpd.errors import ExitCode, KdumpdError
+from kdumpd.host.layout import ROOT
+from kdumpd.terminal import harmless
+
+AGO = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(rf"(\d{{1,6}})({'|'.join(AGO)})")
+ELSEWHERE = {
+    "show": "crash_show",
+    "parse": "crash_show",
+    "log": "crash_files",
+    "export": "crash_files",
+    "rm": "crash_files",
+    "analyse": "analyse",
+}
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
-    return _parse(arguments) if arguments.action == "parse" else _list(arguments)
+    here: dict[str, Callable[[argparse.Namespace], ExitCode]] = {"list": _list, "stats": _stats}
+    if arguments.action in here:
+        return here[arguments.action](arguments)
+    code: ExitCode = importlib.import_module(f"kdumpd.cli.{ELSEWHERE[arguments.action]}").run(arguments)
+    return code
 
 
 def _list(arguments: argparse.Namespace) -> ExitCode:
     stores = capture_stores(ROOT)
-    crashes = list_crashes(ROOT, stores)
+    since = parse_since(arguments.since, datetime.now(UTC)) if arguments.since else ""
+    entries = list_entries(ROOT, stores)
+    chosen = [entry for entry in entries if entry.time >= since and (entry.signature or "").startswith(arguments.signature)]
     if arguments.json:
-        print(json.dumps([crash.to_json() for crash in crashes], indent=2))
-    elif not crashes:
+        print(json.dumps([entry.to_json() for entry in chosen], indent=2))
+    elif not chosen:
+        print(f"none of {len(entries)} crashes is like that" if entries else f"no crashes in {', '.join(stores)}")
+    else:
+        print("\n".join(map(_lines, chosen)))
+    return ExitCode.OK
+
+
+def _lines(entry: Entry) -> str:
+    return f"{entry.time}  {harmless(entry.verdict)}\n                      {entry.log or entry.folder}"
+
+
+def parse_since(text: str, now: datetime) -> str:
+    """A time as crashes have it, of a day, a time, or of how long ago.
+
+    Raises:
+        KdumpdError: it is none of these.
+    """
+    try:
+        if ago := _AGO.fullmatch(text):
+            when = now - timedelta(**{AGO[ago[2]]: int(ago[1])})
+        else:
+            when = datetime.fromisoformat(text)
+            when = when.astimezone(UTC) if when.tzinfo else when
+        return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (ValueError, OverflowError):
+        raise KdumpdError(
+            f'"{text}" is not a time: expected a day, a time (UTC), or how long ago',
+            hint="as in --since 2026-11-22, --since 2026-11-22T03:04:05Z, --since 7d, --since 12h",
+        ) from None
+
+
+def _stats(arguments: argparse.Namespace) -> ExitCode:
+    # Not for a list: nothing there is counted.
+    from kdumpd.crashes.statistics import count_signatures  # noqa: PLC0415
+
+    stores = capture_stores(ROOT)
+    entries = list_entries(ROOT, stores)
+    found = count_signatures(entries)
+    if arguments.json:
+        print(json.dumps(found.to_json(), indent=2))
+        return ExitCode.OK
+    if not entries:
         print(f"no crashes in {', '.join(stores)}")
-    else:
-        for crash in crashes:
-            print(f"{crash.time}  {crash.verdict}\n                      {crash.log or crash.folder}")
+    for group in found.groups:
+        print(f"{group.count:>6}  {group.share:>4.0%}  {harmless(group.signature)}")
+        print(f"              {harmless(group.title)}")
+        print(f"              first {group.first}, last {group.last}")
+    if found.by_hand:
+        print(f"{found.by_hand:>6}        by hand: tests and SysRq")
+    if found.unknown:
+        print(f"{found.unknown:>6}        of which nothing is known: without a log, or for root only")
     return ExitCode.OK
-
-
-def _parse(arguments: argparse.Namespace) -> ExitCode:
-    told = read_stream(sys.stdin.buffer) if arguments.file == "-" else read_log(Path(arguments.file))
-    if told is None:
-        raise HostError(
-            f"{arguments.file}: tells of no crash",
-            hint="is it the log of the kernel that died? after a reboot that is not what `dmesg` shows",
-        )
-    if arguments.json:
-        print(json.dumps(told.to_json(), indent=2))
-    else:
-        print("\n".join(_lines(told)))
-    return ExitCode.OK
-
-
-def _lines(told: CrashText) -> Iterator[str]:
-    """The verdict first, then what is known of it, and then the evidence."""
-    yield told.title
-    yield f"{told.kind}: {_where(told)}"
-    yield f"signature: {told.signature}"
-    yield ""
-    yield from (f"{name + ':':<11}{value}" for name, value in _facts(told) if value)
-    if told.trace:
-        yield "call trace (? is a guess):"
-        for frame in told.trace:
-            yield f"  {' ' if frame.reliable else '?'} {frame.function}" + (f" [{frame.module}]" if frame.module else "")
-    if told.taint and told.taint.blames:
-        yield "taints:"
-        yield from (f"  {explain(blame)}" for blame in told.taint.blames)
-
-
-def _where(told: CrashText) -> str:
-    if told.function is None:
-        return "the log does not tell where"
-    guess = ", a guess from the stack" if told.low_confidence else ""
-    end = "" if told.fatal else "; the log does not show that it ended the kernel"
-    return f"in {told.function}()" + (f" of module {told.module}" if told.module else "") + guess + end
-
-
-def _facts(told: CrashText) -> Iterator[tuple[str, str | None]]:
-    process = told.process
-    named = [("", process.comm), ("PID ", process.pid), ("CPU ", process.cpu)]
-    yield "process", ", ".join(f"{label}{value}" for label, value in named if value is not None)
-    yield "kernel", told.release
-    yield "hardware", told.hardware
-    yield "uptime", None if told.uptime is None else f"{told.uptime:.0f} s"
-    yield "panic", told.panic
-    first = told.before.first_fault
-    yield "before", first.title if first else None
-    errors, kills = told.before.hardware_error_count, told.before.oom_kill_count
-    yield "errors", f"{errors} lines of hardware errors, the first: {told.before.hardware_errors[0]}" if errors else None
-    yield "memory", f"{kills} processes killed for lack of memory, the first: {told.before.oom_kills[0]}" if kills else None
-    yield "ftrace", f"{told.ftrace_lines} events" if told.ftrace_lines else None

@@ -140,10 +140,7 @@ def _add_crashes(commands: Commands) -> None:
         time (UTC). Each holds dmesg.txt, the log of the kernel that died, and status.json, the story of its capture.""",
     )
     actions = crashes.add_subparsers(dest="action", metavar="ACTION", required=True)
-    crashes_list = _command(actions, "list", "every crash, the oldest first, a line each", """\
-        Prints when each crash was, why the kernel died, and where its log is; or, for a capture that failed, why there is
-        no log. Crash folders are readable for root only.""")  # fmt: skip
-    _add_json(crashes_list)
+    _add_archive(actions)
     parse = _command(actions, "parse", "what a kernel log tells of a crash, whatever machine it is from", """\
         Reads the log of a kernel that died (dmesg, a saved console, syslog, a pstore record) and prints what happened: the
         kind of the fault, where, in which process, by whose module, the call trace, and a signature that is the same for the
@@ -151,12 +148,102 @@ def _add_crashes(commands: Commands) -> None:
         Exits with 1 when the log tells of no crash.""")  # fmt: skip
     parse.add_argument("file", metavar="FILE", help="the log; - reads standard input")
     _add_json(parse)
+    analyse = _command(actions, "analyse", "what crash(8), drgn or gdb tell of the memory that was saved", """\
+        Runs crash(8) on the dump of a crash (drgn where that is missing; gdb can read an ELF dump) and asks it for the log, the
+        stacks of all CPUs, the processes, the memory and the modules; each answer, or why there is none. What it says is kept as
+        analysis.txt beside the dump, in place of an older one, and printed. The tool runs in a sandbox, without network, and
+        can write nowhere. It needs the debug symbols of exactly the kernel that died: where they are neither installed nor to
+        be had from debuginfod (DEBUGINFOD_URLS, /etc/debuginfod/*.urls), says which package has them.""")  # fmt: skip
+    analyse.add_argument("id", nargs="?", default="latest", metavar="ID", help="as `list` shows it (default: the latest crash)")
+    analyse.add_argument("--vmlinux", type=Path, metavar="FILE", help="the debug symbols: a vmlinux of the kernel that died")
+    analyse.add_argument("--print", action="store_true", help="print the analysis that was kept, and run nothing")
+
+    harvest = _command(commands, "harvest", "take the records of a crash out of pstore, into the store", """\
+        Moves what the kernel left in persistent storage (EFI variables, ramoops, ERST) when it died to the first store, puts it
+        together to its log, and tells of each crash that it finds. Records of a crash that was dumped go to its dump. What can't
+        be saved stays where it is. kdumpd-harvest.service does this at every boot.""")  # fmt: skip
+    harvest.add_argument(
+        "--from", dest="source", type=Path, metavar="DIR", help="take the records in this folder instead of /sys/fs/pstore"
+    )
+    harvest.add_argument("--to", type=Path, metavar="DIR", help="put the crashes into this folder instead of the first store")
+    harvest.add_argument("--quiet", action="store_true", help="say nothing when there is nothing")
+
+    notify = _command(commands, "notify", "run the programs of /etc/kdumpd/notify.d for a crash", """\
+        Runs every program in /etc/kdumpd/notify.d, in the order of their names, with the path of the crash's report.json, and
+        prints what they say. After a crash, kdumpd-notify@ID.service does the same in a sandbox. Exits with 1 when one of them
+        fails, or takes longer than 30 s.""")  # fmt: skip
+    notify.add_argument(
+        "id", nargs="?", default="latest", metavar="ID", help="as `crashes list` has it (default: the latest crash)"
+    )
 
     taint = _command(commands, "taint", "what taints a kernel, in words", """\
         Explains the taint flags of the running kernel and names the loaded modules that carry them, or explains the flags that
         are given: the number of /proc/sys/kernel/tainted, or the letters that a log shows after "Tainted:".""")  # fmt: skip
     taint.add_argument("flags", nargs="?", metavar="VALUE|STRING", help='explain these instead, as in 12288, OE, "G        W  OE"')
     _add_json(taint)
+
+
+def _add_archive(actions: Commands) -> None:
+    """What works on the crashes of this machine."""
+    crashes_list = _command(actions, "list", "every crash, the oldest first, a line each", """\
+        Prints when each crash was, why the kernel died, and where its log is; or, for a capture that failed, why there is
+        no log. Crash folders are readable for root only.""")  # fmt: skip
+    crashes_list.add_argument(
+        "--since", metavar="WHEN", help="only those since then (UTC): 2026-11-22, 2026-11-22T03:04:05Z, or 7d, 12h, 30min ago"
+    )
+    crashes_list.add_argument(
+        "--signature", default="", metavar="SIG", help="only those of this signature; its beginning is enough, as in null-deref"
+    )
+    _add_json(crashes_list)
+
+    show = _command(actions, "show", "what happened, why, and what to do now", """\
+        Answers in three lines: what died and of what, where and by whose fault, and whether it has happened before. Then comes
+        the evidence: the call trace, the taints, what came just before, how the log was saved. Then what to do now, with the
+        commands for what was saved of this very crash.""")  # fmt: skip
+    _add_id(show)
+    form = show.add_mutually_exclusive_group()
+    _add_json(form)
+    form.add_argument(
+        "--html",
+        nargs="?",
+        const="",
+        metavar="FILE",
+        help="write a page of HTML, without script, that only you may read; - is standard output (default: ./kdumpd-ID.html)",
+    )
+
+    log = _command(actions, "log", "the log of the kernel that died", """\
+        Prints dmesg.txt as it was saved; on a terminal without control characters, which a log may hold. Exits with 1 when no
+        log was saved, and says why there is none.""")  # fmt: skip
+    _add_id(log)
+
+    export = _command(actions, "export", "pack a crash for somebody else", """\
+        Packs all that was saved of a crash into a tar.gz that only you may read, with a manifest: each file, its size and its
+        SHA-256. Overwrites nothing. With --redact the same value becomes the same word everywhere, as in MAC-1 or HOST-2, so
+        that the log can still be understood; what is not text is left out.""")  # fmt: skip
+    export.add_argument("id", metavar="ID", help="the crash, or the beginning of its ID; latest")
+    export.add_argument("file", nargs="?", metavar="FILE", help="where to (default: kdumpd-ID.tar.gz here; - is standard output)")
+    export.add_argument(
+        "--redact",
+        action="store_true",
+        help="mask MAC and IP addresses, serial numbers, UUIDs and host names, and leave out the memory (vmcore)",
+    )
+
+    remove = _command(actions, "rm", "remove crashes for good", """\
+        Removes crashes with all that was saved of them. Shows them and asks first. A folder with anything in it that kdumpd did
+        not make is not touched. The oldest go by themselves when there are more than capture.keep allows.""")  # fmt: skip
+    remove.add_argument("ids", nargs="+", metavar="ID", help="a crash, or the beginning of its ID; latest")
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+
+    stats = _command(actions, "stats", "how often each fault has happened", """\
+        Counts the crashes of each signature, the most frequent first, with their share, and when each was seen for the first and
+        for the last time. What was crashed by hand, by a test or by SysRq, is counted apart.""")  # fmt: skip
+    _add_json(stats)
+
+
+def _add_id(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "id", nargs="?", default="latest", metavar="ID", help="the crash, or the beginning of its ID (default: %(default)s)"
+    )
 
 
 def _add_what_others_run(commands: Commands) -> None:

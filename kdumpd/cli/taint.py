@@ -5,9 +5,9 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from kdumpd.apply.look import ROOT
 from kdumpd.crashes.taint import Blame, TaintReport, decode, read_running
 from kdumpd.errors import ExitCode
+from kdumpd.host.layout import ROOT
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:

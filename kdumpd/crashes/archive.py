@@ -1,58 +1,62 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Finds the crashes in the stores."""
 
-import re
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kdumpd.capture import dmesg, status
+from kdumpd.capture import dmesg
 from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.capture.settings import Settings
 from kdumpd.capture.status import Status
-from kdumpd.crashes.text.model import Kind
-from kdumpd.crashes.text.reader import read_log
+from kdumpd.crashes.record import read_report, read_status, time_of
+from kdumpd.crashes.report import Report, Source
 from kdumpd.files import read_text
 from kdumpd.host import layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crash:
-    """One crash folder. `readable` is false when this user may not look inside; `test` is the token of a `kdumpd test`."""
+    """One crash folder. `report` is None when this user may not look inside, `status` also when no capture told anything."""
 
     folder: Path
     time: str
-    readable: bool
-    log: Path | None = None
-    headline: str | None = None
-    test: str | None = None
+    report: Report | None = None
     status: Status | None = None
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def readable(self) -> bool:
+        return self.report is not None
+
+    @property
+    def log(self) -> Path | None:
+        """The kernel's log, where there is one."""
+        return self.folder / dmesg.FILE if self.report and self.report.source is not Source.NONE else None
+
+    @property
+    def test(self) -> str | None:
+        """The token of the `kdumpd test` that this is."""
+        return self.report.test if self.report else None
+
+    @property
+    def signature(self) -> str | None:
+        """The same for the same fault; None where no log tells of one."""
+        return self.report.told.signature if self.report and self.report.told else None
 
     @property
     def verdict(self) -> str:
         """What happened, in one line."""
-        if not self.readable:
-            return "(only root may look inside)"
-        if self.headline:
-            return f"{self.headline} (kdumpd test)" if self.test else self.headline
-        if self.log:
-            return "the log was saved, but says nothing of a fault"
-        failed = [step.detail for step in self.status.steps if not step.ok] if self.status else []
-        return f"no log was saved: {failed[-1]}" if failed else "no log was saved: the capture did not get that far"
+        return self.report.verdict if self.report else "(only root may look inside)"
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "folder": str(self.folder),
-            "time": self.time,
-            "readable": self.readable,
-            "log": str(self.log) if self.log else None,
-            "headline": self.headline,
-            "test": self.test is not None,
-            "capture_seconds": self.status.seconds if self.status else None,
-            "crash_loop": self.status.crash_loop if self.status else "",
-            "peak_memory_kib": self.status.memory_kib.peak_used if self.status else None,
-        }
+        own = {"id": self.id, "time": self.time, "folder": str(self.folder), "readable": self.readable}
+        return own | {"log": str(self.log) if self.log else None} | (self.report.to_json() if self.report else {})
 
 
 def capture_settings(root: Path) -> Settings:
@@ -70,46 +74,34 @@ def capture_stores(root: Path) -> tuple[str, ...]:
 
 def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:
     """All crashes in all stores, the oldest first."""
-    found = (
-        _read(folder, match)
-        for store in stores
-        for folder in _folders(root / store.lstrip("/"))
-        if (match := FOLDER_NAME.fullmatch(folder.name))
-    )
-    return tuple(sorted(found, key=lambda crash: crash.folder.name))
+    return tuple(read_crash(folder) for folder in crash_folders(root, stores))
 
 
-def _folders(store: Path) -> list[Path]:
+def crash_folders(root: Path, stores: Iterable[str]) -> tuple[Path, ...]:
+    """The folders of all crashes in all stores, the oldest first."""
+    places = [root / store.lstrip("/") for store in stores]
+    found = [(age(name), store / name) for store in places for name in names_in(store)]
+    return tuple(folder for _, folder in sorted(found))
+
+
+def age(name: str) -> tuple[str, int]:
+    """What sorts the names of crash folders by age: of those of one second, -2 comes before -10."""
+    stamp, _, number = name.partition("Z")
+    return stamp, int(number[1:] or 0)
+
+
+def names_in(store: Path) -> list[str]:
+    """The names of the crash folders in one store, in no order; none when this user may not look into it."""
     try:
-        return [path for path in store.iterdir() if path.is_dir()]
+        with os.scandir(store) as found:
+            return [item.name for item in found if FOLDER_NAME.fullmatch(item.name) and item.is_dir()]
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []
 
 
-def _read(folder: Path, name: re.Match[str]) -> Crash:
-    day, hour, minute, second, _ = name.groups()
-    time = f"{day}T{hour}:{minute}:{second}Z"
-    log = folder / dmesg.FILE
+def read_crash(folder: Path) -> Crash:
+    """One crash, whole; without its report where this user may not look inside."""
     try:
-        found = log.exists()
-        told = read_log(log) if found else None
-        status = _status(folder)
+        return Crash(folder=folder, time=time_of(folder), report=read_report(folder), status=read_status(folder))
     except PermissionError:
-        return Crash(folder=folder, time=time, readable=False)
-    return Crash(
-        folder=folder,
-        time=time,
-        readable=True,
-        log=log if found else None,
-        headline=told.title if told else None,
-        # Of a machine that died of something else before the test could kill it, the crash is not the test's.
-        test=told.test if told and told.kind is Kind.SYSRQ else None,
-        status=status,
-    )
-
-
-def _status(folder: Path) -> Status | None:
-    try:
-        return Status.from_json((folder / status.FILE).read_text())
-    except (FileNotFoundError, ValueError):
-        return None
+        return Crash(folder=folder, time=time_of(folder))

@@ -12,7 +12,7 @@ from kdumpd.capture.durable import remove_file, write_file
 from kdumpd.capture.settings import is_dump_kernel
 from kdumpd.capture.status import FILE as STATUS_FILE
 from kdumpd.capture.status import Status
-from kdumpd.crashes.archive import Crash, list_crashes
+from kdumpd.crashes.archive import Crash, crash_folders, read_crash
 from kdumpd.files import read_text
 from kdumpd.host import layout
 from kdumpd.units import KIB, approximate_size
@@ -174,7 +174,8 @@ def _judged(root: Path) -> TestResult | None:
     boot_id = (read_text(root / "proc/sys/kernel/random/boot_id") or "").strip()
     if test is None or test.boot_id == boot_id or is_dump_kernel(root):
         return None
-    crashes = list_crashes(root, test.stores)
+    known = set(test.known)
+    crashes = [read_crash(folder) for folder in crash_folders(root, test.stores) if str(folder) not in known]
     # Somebody who may not look inside can't judge.
     return judge_test(test, crashes) if all(crash.readable for crash in crashes) else None
 

@@ -19,7 +19,7 @@ from kdumpd.daemon.journal import Priority, log
 from kdumpd.daemon.loop import CONTINUE, Mailbox
 from kdumpd.daemon.notify import notify, watchdog_seconds
 from kdumpd.daemon.service import Service, Tell
-from kdumpd.daemon.told import describe
+from kdumpd.daemon.told import describe_whole
 from kdumpd.host import layout
 
 
@@ -84,7 +84,7 @@ class Daemon:
 
     def _crash_found(self, crash: Crash) -> None:
         """Called by the job, in the worker's thread."""
-        self._mailbox.post(self._service.crash_found, describe(crash))
+        self._mailbox.post(self._service.crash_found, describe_whole(crash))
 
     def _kept_armed(self, _: int, result: str | Exception) -> None:
         status = f"internal error, see the journal: {result}" if isinstance(result, Exception) else result

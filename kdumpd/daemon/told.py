@@ -7,10 +7,12 @@ from typing import Any
 
 from kdumpd.apply.look import look, policy_in_force, read_policy
 from kdumpd.capture import status
-from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
+from kdumpd.crashes import report
+from kdumpd.crashes.archive import Crash, capture_stores, crash_folders, read_crash
+from kdumpd.crashes.index import Entry, list_entries
 from kdumpd.crashes.selftest import TestResult
 from kdumpd.errors import NoSuchCrashError
-from kdumpd.files import read_text
+from kdumpd.files import exists, read_text
 from kdumpd.plan.make import make_plan
 from kdumpd.state.check import check_machine, findings_to_json
 from kdumpd.state.state import state_under
@@ -72,12 +74,27 @@ def check_json(root: Path, policy_file: Path) -> str:
 
 def crashes(root: Path) -> list[dict[str, str]]:
     """All of them, the oldest first."""
-    return [describe(crash) for crash in list_crashes(root, capture_stores(root))]
+    return [describe(crash) for crash in list_entries(root, capture_stores(root))]
 
 
-def describe(crash: Crash) -> dict[str, str]:
+def describe(crash: Crash | Entry) -> dict[str, str]:
     """What everybody may know of a crash."""
-    return {"id": crash.folder.name, "time": crash.time, "verdict": _text(crash.verdict), "folder": str(crash.folder)}
+    return {"id": crash.id, "time": crash.time, "verdict": _text(crash.verdict), "folder": str(crash.folder)}
+
+
+def describe_whole(crash: Crash) -> dict[str, str]:
+    """The same, and what its log tells."""
+    return {**describe(crash), **known(crash)}
+
+
+def known(crash: Crash) -> dict[str, str]:
+    """What the log of a crash tells, and where its report is; what is not known is missing."""
+    told = crash.report.told if crash.report else None
+    recorded = crash.folder / report.FILE
+    found = {"report": str(recorded) if exists(recorded) else None}
+    if told:
+        found |= {name: getattr(told, name) for name in ("signature", "kind", "function", "module", "release")}
+    return {name: _text(value) for name, value in found.items() if value}
 
 
 def crash_contents(root: Path, name: str) -> dict[str, str]:
@@ -85,11 +102,12 @@ def crash_contents(root: Path, name: str) -> dict[str, str]:
     Raises:
         NoSuchCrashError: there is none of that name.
     """
-    found = next((crash for crash in list_crashes(root, capture_stores(root)) if crash.folder.name == name), None)
-    if found is None:
+    folder = next((folder for folder in crash_folders(root, capture_stores(root)) if folder.name == name), None)
+    if folder is None:
         raise NoSuchCrashError(f'there is no crash "{name}"', hint="see them: kdumpd crashes list")
+    found = read_crash(folder)
     return {
-        **describe(found),
+        **describe_whole(found),
         "log": str(found.log or ""),
         "dmesg": _end_of(found.log) if found.log else "",
         "status": _text(read_text(found.folder / status.FILE) or ""),
@@ -103,5 +121,5 @@ def _end_of(log: Path) -> str:
 
 
 def _text(text: str) -> str:
-    # A string on D-Bus has no NUL.
-    return text.replace("\0", "�")
+    # A string on D-Bus is UTF-8, and has no NUL.
+    return text.replace("\0", "�").encode(errors="replace").decode()

@@ -10,6 +10,7 @@ from kdumpd.plan.kernel_values import EARLY_PSTORE
 from kdumpd.plan.readiness import Level, reservation_troubles
 from kdumpd.plan.reservation import wanted_crashkernel
 from kdumpd.state.state import State
+from kdumpd.terminal import one_line
 from kdumpd.units import approximate_size
 
 AFTERWARDS = {FinalAction.POWEROFF: "power off", FinalAction.REBOOT: "reboot", FinalAction.HALT: "halt"}
@@ -68,11 +69,6 @@ def verdict(state: State) -> str:
             return f"ARMED: a crash now would be saved to {capture.stores[0]}, then this machine would {AFTERWARDS[capture.then]}"
 
 
-def one_line(text: str) -> str:
-    """The text without what would begin a new line or speak to the terminal: a log says what crashed programs were called."""
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
-
-
 def _made_of(state: State) -> Iterator[tuple[str, str]]:
     facts, crash = state.facts, state.last_crash
     yield from _reservation(state)
@@ -83,9 +79,11 @@ def _made_of(state: State) -> Iterator[tuple[str, str]]:
     yield "pstore", _pstore(state)
     yield "boot loader", "none that kdumpd knows" if facts.boot.loader is BootLoader.NONE else facts.boot.loader
     yield "last test", state.last_test.verdict if state.last_test else NEVER_TESTED
+    if state.last_end:
+        yield "last end", state.last_end.words
     yield "last crash", f"{crash.time} {crash.verdict}" if crash else "none"
-    if crash and crash.status and crash.status.crash_loop:
-        yield "crash loop", crash.status.crash_loop
+    if crash and crash.crash_loop:
+        yield "crash loop", crash.crash_loop
 
 
 def _reservation(state: State) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from kdumpd.capture.settings import Settings
-from kdumpd.crashes.archive import capture_settings, list_crashes
+from kdumpd.crashes.archive import capture_settings, crash_folders
 from kdumpd.crashes.provoke import check_can_crash, crash_machine
 from kdumpd.crashes.selftest import TIME_FORMAT, StartedTest
 from kdumpd.errors import HostError, KdumpdError, NotArmedError
@@ -61,5 +61,5 @@ def _new_test(root: Path, state: State, settings: Settings) -> StartedTest:
         dump_kernel=state.dump_kernel,
         stores=settings.store_paths,
         vmcore=settings.vmcore is not None,
-        known=tuple(str(crash.folder) for crash in list_crashes(root, settings.store_paths)),
+        known=tuple(str(folder) for folder in crash_folders(root, settings.store_paths)),
     )

@@ -7,7 +7,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from kdumpd.apply.look import InForce, look, policy_in_force
-from kdumpd.crashes.archive import Crash, capture_stores, list_crashes
+from kdumpd.crashes.archive import capture_stores
+from kdumpd.crashes.index import Entry, list_entries
+from kdumpd.crashes.last_end import LastEnd, read_last_end
 from kdumpd.crashes.selftest import TestResult, read_last_test
 from kdumpd.host.facts import Facts
 from kdumpd.parameters import values
@@ -28,11 +30,12 @@ class State:
     policy: Policy
     facts: Facts
     readiness: Readiness
-    crashes: tuple[Crash, ...]
+    crashes: tuple[Entry, ...]
     last_test: TestResult | None
+    last_end: LastEnd | None = None
 
     @property
-    def last_crash(self) -> Crash | None:
+    def last_crash(self) -> Entry | None:
         return self.crashes[-1] if self.crashes else None
 
     @property
@@ -87,6 +90,7 @@ class State:
             "stores": [{"path": store.path, "free": store.free, "needed": self.store_needs} for store in facts.stores],
             "crashes": len(self.crashes),
             "last_test": self.last_test.to_json() if self.last_test else None,
+            "last_end": self.last_end.to_json() if self.last_end else None,
             "last_crash": self.last_crash.to_json() if self.last_crash else None,
         }
 
@@ -120,8 +124,9 @@ def state_under(in_force: InForce, root: Path, policy_file: Path) -> State:
         readiness=replace(
             judged, troubles=(*judged.troubles, *policy_troubles(in_force, str(policy_file)), *_test_troubles(last_test))
         ),
-        crashes=list_crashes(root, capture_stores(root)),
+        crashes=list_entries(root, capture_stores(root)),
         last_test=last_test,
+        last_end=read_last_end(root),
     )
 
 

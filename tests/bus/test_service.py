@@ -11,9 +11,22 @@ from gi.repository import GLib
 
 from kdumpd.apply import actions
 from kdumpd.daemon.publish import look_and_publish
-from tests.bus.conftest import NAME, Client, Polkit, PrivateBus, RunningDaemon, Start, as_nobody, call_as_nobody, crash, error_of
+from tests.bus.conftest import (
+    NAME,
+    TOP,
+    Client,
+    Polkit,
+    PrivateBus,
+    RunningDaemon,
+    Start,
+    as_nobody,
+    call_as_nobody,
+    crash,
+    error_of,
+)
 from tests.unit.fakes import FakeMachine, Stubs
 
+OOPS = (TOP / "tests/data/dmesg/x86_64-6.1.192-kdump-null.txt").read_text()
 PANIC = "[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n"
 
 
@@ -177,8 +190,11 @@ def test_crashes_are_listed_and_root_sees_what_was_saved(client: Client, machine
     }
 
     assert client.call("ListCrashes") == [described]
-    assert client.call("GetCrash", GLib.Variant("(s)", ("2026-11-22T03-04-05Z",))) == {
+    whole = client.call("GetCrash", GLib.Variant("(s)", ("2026-11-22T03-04-05Z",)))
+    assert whole.pop("signature").startswith("sysrq-")
+    assert whole == {
         **described,
+        "kind": "sysrq",
         "log": f"{folder}/dmesg.txt",
         "dmesg": PANIC + "[ 2.0] odd \ufffd and \ufffd\n",
         "status": "{}",
@@ -197,15 +213,32 @@ def test_a_crash_that_is_not_there_is_a_typed_error(client: Client, machine: Fak
         )
 
 
-def test_a_new_crash_is_a_signal_and_the_last_crash(client: Client, machine: FakeMachine, daemon: RunningDaemon) -> None:
+def test_a_new_crash_is_a_signal_with_what_its_log_tells_and_the_last_crash(
+    client: Client, machine: FakeMachine, daemon: RunningDaemon
+) -> None:
     assert client.get("LastCrash") == {}
-    crash(machine, "2026-11-22T03-04-05Z", PANIC)
+    folder = crash(machine, "2026-11-22T03-04-05Z", OOPS)
     daemon.process.send_signal(signal.SIGHUP)
 
     (found,) = client.wait_for("CrashFound")
-    assert found["verdict"] == "Kernel panic - not syncing: sysrq triggered crash"
+    report = json.loads(machine.read("var/crash/2026-11-22T03-04-05Z/report.json"))
+    described = {
+        "id": "2026-11-22T03-04-05Z",
+        "time": "2026-11-22T03:04:05Z",
+        "verdict": report["verdict"],
+        "folder": str(folder),
+    }
+    assert found == {
+        **described,
+        "kind": "null-deref",
+        "signature": report["signature"],
+        "function": "kc_null",
+        "module": "kcrash",
+        "release": report["release"],
+        "report": f"{folder}/report.json",
+    }
     _, changed, _ = client.wait_for("PropertiesChanged")
-    assert changed == {"LastCrash": found}
+    assert changed == {"LastCrash": described}
 
 
 def test_everybody_may_ask(daemon: RunningDaemon, bus: PrivateBus, machine: FakeMachine) -> None:

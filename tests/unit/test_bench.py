@@ -130,3 +130,8 @@ def test_a_run_without_an_end_or_that_put_nothing_on_record_has_failed() -> None
         "- kdumpd, dmesg: dmesg 5.00 s, end ?",
         "- kdumpd, dmesg: dmesg 5.00 s, end 20.00 s",
     ]
+
+
+def test_a_figure_that_should_be_large_is_judged_by_its_least() -> None:
+    assert str(Figure("speed", 101.0, "MB/s", least=50)) == "| speed | 101.00 MB/s |  |  | ≥ 50 MB/s | yes |"
+    assert Figure("speed", 49.0, "MB/s", least=50).verdict == "**no**"

@@ -8,6 +8,7 @@ import pytest
 
 from kdumpd import __version__
 from kdumpd.cli.main import main
+from kdumpd.crashes.make import record_report
 from tests.unit.fakes import FakeMachine, Stubs
 
 KERNEL_CONFIGS = Path(__file__).parents[1] / "data/kernel-config"
@@ -19,7 +20,13 @@ COMMANDS = [
     "disarm",
     "crashes",
     "crashes list",
+    "crashes show",
+    "crashes log",
+    "crashes export",
+    "crashes rm",
+    "crashes stats",
     "crashes parse",
+    "harvest",
     "taint",
     "capture",
     "daemon",
@@ -329,6 +336,24 @@ def test_a_command_imports_nothing_that_it_has_no_use_for(command: str, modules:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("command", ["crashes list", "crashes show", "crashes stats"])
+def test_who_looks_at_reported_crashes_does_not_load_the_reader_of_logs(command: str, tmp_path: Path) -> None:
+    folder = tmp_path / "var/crash/2026-11-22T03-04-05Z"
+    folder.mkdir(parents=True)
+    (folder / "dmesg.txt").write_text("[ 1.0] Kernel panic - not syncing: x\n")
+    record_report(folder)
+    unwanted = ["kdumpd.crashes.text.reader", "kdumpd.apply.look", "kdumpd.plan.make", "jinja2", "yaml", "tarfile", "hashlib"]
+    script = (
+        f"import sys; from pathlib import Path; from kdumpd.host import layout; layout.ROOT = Path({str(tmp_path)!r})\n"
+        f"from kdumpd.cli.main import main; assert main({command.split()!r}) == 0\n"
+        f"print([name for name in {unwanted!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert "Kernel panic" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_check_has_a_line_for_each_thing_with_the_way_out_and_a_sum(
     policy_file: Path, machine: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -437,7 +462,7 @@ def test_a_log_from_anywhere_is_parsed_to_json_for_programs(capsys: pytest.Captu
     }
     assert told["signature"].startswith("hung-task-hung_thread-")
     assert (told["taint"]["string"], told["taint"]["flags"]) == ("G           OE", ["O", "E"])
-    assert told["trace"][4] == {"function": "__pfx_schedule_timeout", "module": None, "reliable": False}
+    assert told["trace"][4] == {"function": "__pfx_schedule_timeout", "module": None, "reliable": False, "interrupt": False}
     assert told["modules"] == []
 
 

@@ -61,7 +61,8 @@ def test_a_broken_status_file_does_not_hide_the_log(tmp_path: Path) -> None:
     (folder / "status.json").write_text('{"version": 1, "memory_kib": 7}')
 
     (found,) = list_crashes(tmp_path, ["/"])
-    assert found.headline is not None
+    assert found.report is not None
+    assert found.report.told is not None
     assert found.status is None
 
 
@@ -70,14 +71,6 @@ def test_json_has_what_a_program_needs(tmp_path: Path) -> None:
     folder = crash(tmp_path, "2026-11-22T03-04-05Z", status=status)
     (found,) = list_crashes(tmp_path, ["/"])
 
-    assert found.to_json() == {
-        "folder": str(folder),
-        "time": "2026-11-22T03:04:05Z",
-        "readable": True,
-        "log": str(folder / "dmesg.txt"),
-        "headline": "BUG: kernel NULL pointer dereference, address: 0000000000000008",
-        "test": False,
-        "capture_seconds": 0.4,
-        "crash_loop": "",
-        "peak_memory_kib": 30000,
-    }
+    assert found.report is not None
+    assert found.to_json() == found.report.to_json() | {"folder": str(folder), "readable": True, "log": str(folder / "dmesg.txt")}
+    assert (found.to_json()["kind"], found.to_json()["capture"]["peak_memory_kib"]) == ("null-deref", 30000)

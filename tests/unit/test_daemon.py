@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from kdumpd.files import lock
 from kdumpd.state.state import read_state
 from tests.unit.fakes import CATALOG, FakeMachine, Journald, Stubs
 
+OOPS = (Path(__file__).parents[1] / "data/dmesg/x86_64-6.1.192-kdump-null.txt").read_text()
 LOG = "[ 1.0] Kernel panic - not syncing: sysrq triggered crash\n"
 
 
@@ -82,12 +84,41 @@ def test_a_crash_is_reported_once(machine: FakeMachine, policy_file: Path, capfd
     folder = machine.root / "var/crash/2026-11-22T03-04-05Z"
     assert (
         "<2>this machine crashed at 2026-11-22T03:04:05Z: Kernel panic - not syncing: sysrq triggered crash\n"
-        f"<5>the log is safe: {folder}/dmesg.txt\n"
+        f"<5>the log is safe: {folder}/dmesg.txt; what happened: kdumpd crashes show 2026-11-22T03-04-05Z\n"
     ) in capfd.readouterr().err
 
     keep_armed(machine.root, policy_file)
     assert "crashed" not in capfd.readouterr().err
     assert json.loads(machine.read("var/lib/kdumpd/reported-crashes.json")) == [str(folder)]
+
+
+def test_a_crash_has_a_report_before_anybody_is_told_of_it(machine: FakeMachine, policy_file: Path) -> None:
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+    found: list[bool] = []
+    keep_armed(machine.root, policy_file, lambda crash: found.append((crash.folder / "report.json").exists()))
+
+    assert found == [True]
+    assert json.loads(machine.read("var/crash/2026-11-22T03-04-05Z/report.json"))["kind"] == "sysrq"
+
+
+def test_a_report_that_is_there_is_not_written_again(machine: FakeMachine, policy_file: Path) -> None:
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+    machine.write("var/crash/2026-11-22T03-04-05Z/report.json", "of a newer kdumpd")
+    keep_armed(machine.root, policy_file)
+
+    assert machine.read("var/crash/2026-11-22T03-04-05Z/report.json") == "of a newer kdumpd"
+
+
+def test_a_crash_whose_report_can_not_be_written_is_told_all_the_same(
+    machine: FakeMachine, policy_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+    (machine.root / "var/crash/2026-11-22T03-04-05Z/.report.json.new").mkdir()
+    keep_armed(machine.root, policy_file)
+
+    told = capfd.readouterr().err
+    assert "report.json could not be written: Is a directory\n" in told
+    assert "<2>this machine crashed at 2026-11-22T03:04:05Z: Kernel panic" in told
 
 
 def explained(entry: dict[str, str]) -> str:
@@ -96,15 +127,75 @@ def explained(entry: dict[str, str]) -> str:
     return re.sub("@([A-Z_]+)@", lambda name: entry[name[1]], text)
 
 
-def test_a_crash_is_an_event_that_the_catalogue_explains(machine: FakeMachine, policy_file: Path, journald: Journald) -> None:
-    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+def test_a_crash_is_an_event_with_all_that_is_known_and_the_catalogue_explains_it(
+    machine: FakeMachine, policy_file: Path, journald: Journald
+) -> None:
+    name = "2026-11-22T03-04-05Z"
+    machine.write(f"var/crash/{name}/dmesg.txt", OOPS)
     keep_armed(machine.root, policy_file)
 
     (found,) = (entry for entry in journald.entries() if entry["MESSAGE_ID"] == Event.CRASH_FOUND)
-    assert found["MESSAGE"] == "this machine crashed at 2026-11-22T03:04:05Z: Kernel panic - not syncing: sysrq triggered crash"
-    assert found["KDUMPD_TIME"] == "2026-11-22T03:04:05Z"
-    assert found["KDUMPD_HEADLINE"] == "Kernel panic - not syncing: sysrq triggered crash"
-    assert f"What was saved is in {machine.root}/var/crash/2026-11-22T03-04-05Z.\n" in explained(found)
+    folder = f"{machine.root}/var/crash/{name}"
+    report = json.loads(machine.read(f"var/crash/{name}/report.json"))
+    headline = "BUG: kernel NULL pointer dereference, address: 0000000000000008"
+    assert found["MESSAGE"] == f"this machine crashed at 2026-11-22T03:04:05Z: {report['verdict']}"
+    assert {field: value for field, value in found.items() if field.startswith("KDUMPD_")} == {
+        "KDUMPD_ID": name,
+        "KDUMPD_TIME": "2026-11-22T03:04:05Z",
+        "KDUMPD_HEADLINE": report["verdict"],
+        "KDUMPD_FOLDER": folder,
+        "KDUMPD_WHERE": "in kc_null() of module kcrash",
+        "KDUMPD_SEEN": "this has not happened before",
+        "KDUMPD_REPORT": f"{folder}/report.json",
+        "KDUMPD_SIGNATURE": report["signature"],
+        "KDUMPD_KIND": "null-deref",
+        "KDUMPD_FUNCTION": "kc_null",
+        "KDUMPD_MODULE": "kcrash",
+        "KDUMPD_RELEASE": report["release"],
+    }
+    assert headline in report["verdict"]
+    text = explained(found)
+    assert f"  {report['verdict']}\n  (in kc_null() of module kcrash; this has not happened before)\n" in text
+    assert f"What was saved is in {folder}.\n" in text
+    assert f"\n  kdumpd crashes show {name}\n" in text
+
+
+def test_a_crash_that_has_happened_before_is_told_as_such(machine: FakeMachine, policy_file: Path, journald: Journald) -> None:
+    machine.write("var/crash/2026-11-20T00-00-00Z/dmesg.txt", OOPS)
+    machine.write("var/crash/2026-11-21T00-00-00Z/dmesg.txt", LOG)
+    keep_armed(machine.root, policy_file)
+    journald.entries()
+    machine.write("var/crash/2026-11-22T00-00-00Z/dmesg.txt", OOPS)
+    keep_armed(machine.root, policy_file)
+
+    (found,) = (entry for entry in journald.entries() if entry["MESSAGE_ID"] == Event.CRASH_FOUND)
+    assert found["KDUMPD_SEEN"] == "this has happened 2 times"
+
+
+def test_a_crash_without_a_log_is_an_event_without_what_is_not_known(
+    machine: FakeMachine, policy_file: Path, journald: Journald
+) -> None:
+    (machine.root / "var/crash/2026-11-22T03-04-05Z").mkdir(parents=True)
+    keep_armed(machine.root, policy_file)
+
+    (found,) = (entry for entry in journald.entries() if entry["MESSAGE_ID"] == Event.CRASH_FOUND)
+    assert not {"KDUMPD_SIGNATURE", "KDUMPD_KIND", "KDUMPD_FUNCTION", "KDUMPD_MODULE", "KDUMPD_RELEASE"} & set(found)
+    assert "(where in the kernel is not known; whether this has happened before is not known)\n" in explained(found)
+
+
+def test_a_report_that_can_not_be_written_keeps_no_crash_from_being_told(
+    machine: FakeMachine, policy_file: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("kdumpd.daemon.job.record_report", full)
+    machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
+    keep_armed(machine.root, policy_file)
+
+    told = capfd.readouterr().err
+    assert "/report.json could not be written: No space left on device\n" in told
+    assert "<2>this machine crashed at 2026-11-22T03:04:05Z: " in told
 
 
 def test_the_journal_is_told_once_that_the_machine_is_not_armed_and_once_that_it_is(

@@ -10,7 +10,7 @@ import pytest
 from kdumpd import __version__
 
 TOP = Path(__file__).parents[2]
-GROUND = {"crashkernel", "errors", "files", "parameters", "run", "transaction", "units"}
+GROUND = {"crashkernel", "decode", "errors", "files", "parameters", "run", "terminal", "transaction", "units"}
 # What each folder may import of kdumpd, beside itself. capture/ is the leaf: the formats and the durable writer that
 # both kernels share live there, because it must run alone.
 MAY_IMPORT = {

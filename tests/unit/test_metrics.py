@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -83,7 +83,6 @@ def test_a_crash_folder_that_only_looks_like_a_time_has_none(machine: FakeMachin
 
 
 @given(st.text())
-@settings(deadline=None, database=None)
 def test_any_value_of_a_label_comes_back_as_it_was(value: str) -> None:
     text = f"# HELP m About.\n# TYPE m gauge\nm{Sample(1, {'label': value})}\n"
 

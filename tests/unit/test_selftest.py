@@ -2,6 +2,7 @@
 import dataclasses
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.cli.main import main
 from kdumpd.crashes import provoke, selftest
 from kdumpd.crashes.archive import Crash, list_crashes
+from kdumpd.crashes.report import Captured, Report, Source
 from kdumpd.crashes.selftest import StartedTest, conclude_test, judge_test, read_last_test, record_start
+from kdumpd.crashes.text.reader import read_stream
 from kdumpd.daemon.selftest import report_test
 from tests.unit.captures import changed
 from tests.unit.fakes import FakeMachine
@@ -44,8 +47,10 @@ FOLDER = "2026-11-22T21-07-30Z"
 
 
 def crash(name: str = FOLDER, *, log: bool = True, test: str | None = TOKEN, status: Status | None = STATUS) -> Crash:
-    folder = Path("/var/crash") / name
-    return Crash(folder=folder, time="", readable=True, log=folder / "dmesg.txt" if log else None, test=test, status=status)
+    told = read_stream(BytesIO(LOG.replace(TOKEN, test or "").encode()))
+    captured = Captured(seconds=2.0, problem=next((step.detail for step in status.steps if not step.ok), "")) if status else None
+    report = Report(id=name, time="", source=Source.DUMP if log else Source.NONE, told=told if log else None, capture=captured)
+    return Crash(folder=Path("/var/crash") / name, time="", report=report, status=status)
 
 
 def with_steps(*steps: Step) -> Status:

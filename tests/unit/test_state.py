@@ -5,7 +5,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.apply.apply import apply_plan
@@ -17,8 +17,9 @@ from kdumpd.host.facts import BootLoader
 from kdumpd.plan.kernel_values import EARLY_PSTORE
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.readiness import Trouble
-from kdumpd.state.screen import check_line, one_line, plugin_line, screen, verdict
+from kdumpd.state.screen import check_line, plugin_line, screen, verdict
 from kdumpd.state.state import State, read_state, state_under
+from kdumpd.terminal import one_line
 from kdumpd.units import MIB
 from tests.unit.fakes import POLICY, RELEASE, FakeMachine
 
@@ -242,7 +243,6 @@ def test_a_number_that_is_not_known_is_a_u(armed: State) -> None:
 
 
 @given(st.text())
-@settings(deadline=None, database=None)
 def test_whatever_is_wrong_the_check_is_one_line_with_one_bar(text: str) -> None:
     line = plugin_line("CRITICAL", text, "free=1B")
 
@@ -251,7 +251,6 @@ def test_whatever_is_wrong_the_check_is_one_line_with_one_bar(text: str) -> None
 
 
 @given(st.text())
-@settings(deadline=None, database=None)
 def test_one_line_holds_nothing_but_what_can_be_printed(text: str) -> None:
     assert one_line(text).isprintable()
 

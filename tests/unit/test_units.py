@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kdumpd.units import GIB, KIB, MIB, approximate_size, format_duration, format_size, parse_duration, parse_size
@@ -62,12 +62,10 @@ def test_a_formatted_duration_is_exact(seconds: int) -> None:
 
 
 @given(st.integers(1, 1 << 50).map(lambda number: number * KIB))
-@settings(deadline=None, database=None)
 def test_any_size_is_the_same_after_it_was_written_and_read(size: int) -> None:
     assert parse_size(format_size(size)) == size
 
 
 @given(st.integers(0, 10**9))
-@settings(deadline=None, database=None)
 def test_any_duration_is_the_same_after_it_was_written_and_read(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == seconds
