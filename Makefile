@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Every target installs what it needs by itself: apt for what Debian has, PyPI for ruff, which Debian 12 has not.
+# Every target installs what it needs by itself: apt for what Debian has, PyPI for ruff and atheris, which Debian 12 has not.
 
 # Debian's own Python, with Debian's own modules: what a server has.
 PYTHON := /usr/bin/python3
 TOOLS := .tools
 RUFF := $(TOOLS)/bin/ruff
 RUFF_VERSION := 0.14.4
+ATHERIS_VERSION := 3.0.0
+ATHERIS := $(TOOLS)/atheris-$(ATHERIS_VERSION)
+FUZZ_TARGETS := text report records
 DEB := build/kdumpd.deb
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 ARGS ?=
@@ -22,7 +25,7 @@ MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast check format deb bench faults vm clean apt-lists
+.PHONY: help demo test test-long test-fast fuzz check format deb bench faults vm clean apt-lists
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,13 +34,20 @@ demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, c
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.vm.demo $(DEB)
 
-test: deb apt-lists ## every test, those in the virtual machine included (ARGS="-k name" for some)
+test: deb apt-lists ## the tests, those in the virtual machine included (ARGS="-k name" for some)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -m "not long" $(ARGS)
+
+test-long: deb apt-lists ## the tests of machines that take minutes to make: roots on xfs, btrfs, LVM, LUKS
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
+	$(PYTHON) -m pytest -m long $(ARGS)
 
 test-fast: ## the tests that need no virtual machine
 	@$(call need,$(TEST_NEEDS))
 	$(PYTHON) -m pytest tests/unit tests/bus $(ARGS)
+
+fuzz: $(ATHERIS) ## search for bytes that the readers of logs and reports stumble over, 30 s each (ARGS="-max_total_time=600")
+	@for target in $(FUZZ_TARGETS); do echo "$$target:"; $(TOOLS)/bin/python -m tests.fuzz $$target $(ARGS) || exit 1; done
 
 check: $(RUFF) deb ## linters and types
 	@$(call need,$(CHECK_NEEDS))
@@ -45,7 +55,7 @@ check: $(RUFF) deb ## linters and types
 	$(RUFF) check .
 	mypy
 	shellcheck packaging/kernel/*/* .ci/run tests/verify-units.sh tests/vm/make-roots.sh packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* \
-		packaging/dracut/*/*.sh packaging/initrd/*
+		packaging/dracut/*/*.sh packaging/initrd/* packaging/examples/*
 	tests/verify-units.sh $(DEB)
 
 format: $(RUFF) ## format the code
@@ -54,8 +64,10 @@ format: $(RUFF) ## format the code
 
 deb: $(DEB) ## build the package: build/kdumpd.deb
 
-bench: deb apt-lists ## what kdumpd costs, beside kdump-tools; writes docs/benchmarks.md (ARGS=capture or daemon for a part)
-	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+# What reads crashes is measured here; all else needs the guest.
+BENCH_NEEDS_A_GUEST = $(filter-out crashes,$(or $(ARGS),all))
+bench: $(if $(BENCH_NEEDS_A_GUEST),deb apt-lists) ## what kdumpd costs, beside kdump-tools; writes docs/benchmarks.md (ARGS=capture, daemon or crashes: a part)
+	@$(call need,$(TEST_NEEDS) $(if $(BENCH_NEEDS_A_GUEST),$(VM_NEEDS)))
 	@$(PYTHON) -m tests.bench $(DEB) $(ARGS)
 
 faults: ## docs/faults.md, by the last `make test`
@@ -82,7 +94,11 @@ $(DEB): $(DEB_SOURCES)
 $(RUFF): Makefile
 	@$(call need,python3-venv)
 	$(PYTHON) -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install --quiet ruff==$(RUFF_VERSION)
+	$(TOOLS)/bin/python -m pip install --quiet ruff==$(RUFF_VERSION)
+	touch $@
+
+$(ATHERIS): $(RUFF)
+	$(TOOLS)/bin/python -m pip install --quiet atheris==$(ATHERIS_VERSION)
 	touch $@
 
 # The guest is made from what the archive has today; lists of last month would name another kernel.

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 HEADER = """\
 # Benchmarks
 
-Written by `make bench`; `make bench ARGS=capture` or `ARGS=daemon` measures one section and keeps the other. These machines
-are shared, and the guest is emulated: what counts are the ratios of one run.
+Written by `make bench`; `make bench ARGS=capture` (`daemon`, `crashes`) measures one section and keeps the others. These
+machines are shared, and the guest is emulated: what counts are the ratios of one run.
 """
 UNKNOWN = "?"
 
@@ -19,7 +19,8 @@ UNKNOWN = "?"
 class Figure:
     """One line of the report. `value` is what kdumpd has, `other` kdump-tools; None is what nothing was measured for.
 
-    `most` is what the ratio may be at most, or, where there is nothing to compare with, the value. `aim` is what would be better.
+    `most` is what the ratio may be at most, or, where there is nothing to compare with, the value; `least` what
+    the value must be at least. `aim` is what would be better.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Figure:
     other: float | None = None
     most: float | None = None
     aim: float | None = None
+    least: float | None = None
     compared: bool = False
 
     @property
@@ -37,16 +39,20 @@ class Figure:
     @property
     def verdict(self) -> str:
         judged = self.ratio if self.compared else self.value
-        if self.most is None:
+        if self.most is None and self.least is None:
             return ""
         if judged is None:
             return "not measured"
+        if self.least is not None:
+            return "yes" if judged >= self.least else "**no**"
         if self.aim is not None and judged <= self.aim:
             return "yes, and the aim"
-        return "yes" if judged <= self.most else "**no**"
+        return "yes" if self.most is None or judged <= self.most else "**no**"
 
     @property
     def goal(self) -> str:
+        if self.least is not None:
+            return f"≥ {self.least:g} {self.unit}".rstrip()
         if self.most is None:
             return ""
         unit = f" {self.unit}".rstrip() if not self.compared else ""
