@@ -314,7 +314,8 @@ def qemu_argv(disk: Path, firmware_variables: Path, firmware: Firmware) -> list[
     return [
         *bare_machine(firmware.machine),
         "-drive", f"if=pflash,format=raw,readonly=on,file={firmware.code}",
-        "-drive", f"if=pflash,format=qcow2,file={firmware_variables}",
+        # Flash has no cache that a power cut could empty; QEMU never flushes it, so a killed QEMU would forget what was written.
+        "-drive", f"if=pflash,format=qcow2,cache.writeback=off,cache.no-flush=on,file={firmware_variables}",
         "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={disk}",
         # Without a bootindex the firmware looks for the disk where its variables say it once was, else starts its shell.
         "-device", "virtio-blk-pci,drive=disk,bootindex=0",

@@ -105,9 +105,9 @@ def test_a_memory_region_for_ramoops_goes_through_grub_and_keeps_the_last_words(
     guest.panic()
     guest.wait_reset()
     guest.wait_boot()
-    guest.run("timeout 60 sh -c 'until ls /sys/fs/pstore | grep -q ramoops; do sleep 1; done'")
-    assert "kdumpd-last-words" in guest.run("cat /sys/fs/pstore/dmesg-ramoops-*").stdout
-    assert "sysrq triggered crash" in guest.run("kdumpd crashes list").stdout
+    guest.run("timeout 60 sh -c 'until kdumpd crashes list | grep -q sysrq; do sleep 1; done'")
+    (records,) = guest.run("ls -d /var/crash/*Z*/pstore").stdout.split()
+    assert "kdumpd-last-words" in guest.run(f"cat {records}/dmesg-ramoops-*").stdout
 
 
 def test_systemd_and_a_shell_read_the_same_in_the_file_for_kdump_tools(guest: Guest) -> None:

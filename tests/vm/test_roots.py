@@ -10,6 +10,7 @@ from tests.vm.guest import Guest
 from tests.vm.roots import LAYOUTS, LVM, XFS, Layout
 
 MARKER = "kdumpd-test-marker 91c7"
+pytestmark = pytest.mark.long
 
 
 def crash(guest: Guest) -> None:

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
-/* Oopses while it is being loaded, or, with ring=1, panics with a log that is damaged. For tests in a virtual machine. */
+/*
+ * Oopses while it is being loaded; with ring=1 panics with a log that is damaged; with how= warns, stops a CPU or never ends. For
+ * tests in a virtual machine.
+ */
 
+#include <linux/completion.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
 #include <linux/panic.h>
 
 static bool ring;
 module_param(ring, bool, 0);
+
+static char *how = "oops";
+module_param(how, charp, 0);
 
 /* The head of struct printk_ringbuffer in kernel/printk/printk_ringbuffer.h, which is private. */
 struct desc {
@@ -23,6 +30,27 @@ struct desc_ring {
 static noinline void kcrash_oops(void)
 {
 	*(volatile int *)8 = 1;
+}
+
+static noinline void kcrash_warn(void)
+{
+	WARN(1, "kcrash warns");
+}
+
+static noinline void kcrash_soft_lockup(void)
+{
+	preempt_disable();
+	for (;;)
+		cpu_relax();
+}
+
+static noinline void kcrash_hung_task(void)
+{
+	static DECLARE_COMPLETION(never);
+
+	wait_for_completion(&never);
+	/* No tail call: this function is to be in the trace. */
+	barrier();
 }
 
 /* Kernels since 5.7 do not export kallsyms_lookup_name(), but a probe finds it. */
@@ -57,7 +85,14 @@ static int __init kcrash_init(void)
 {
 	if (ring)
 		damage_ring();
-	kcrash_oops();
+	if (!strcmp(how, "warn"))
+		kcrash_warn();
+	else if (!strcmp(how, "soft-lockup"))
+		kcrash_soft_lockup();
+	else if (!strcmp(how, "hung-task"))
+		kcrash_hung_task();
+	else
+		kcrash_oops();
 	return 0;
 }
 
