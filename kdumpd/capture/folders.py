@@ -58,8 +58,13 @@ def new_crash_folder(store: Path, when: float) -> Path:
 
 def folder_names(when: float) -> list[str]:
     """What the folder of a crash at this time may be called, the best first."""
-    stamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(when))
-    return [stamp, *(f"{stamp}-{number}" for number in range(1, MAX_SAME_SECOND))]
+    best = stamp(when)
+    return [best, *(f"{best}-{number}" for number in range(1, MAX_SAME_SECOND))]
+
+
+def stamp(when: float) -> str:
+    """A time as it begins the name of a folder. Names have the order of the times."""
+    return time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime(when))
 
 
 def bytes_in(folder: Path) -> int:

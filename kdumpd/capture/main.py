@@ -137,9 +137,10 @@ class Capture:
             return
         say("this machine has crashed; this is its dump kernel, saving the log")
         stores = Stores(self._story, self._root, self._door, save=self._save_first, left=self._left)
-        folder = stores.take(self._settings.stores, learn(self._story, self._vmcore), saved=self._is_saved())
+        when = learn(self._story, self._vmcore)
+        folder = stores.take(self._settings.stores, when, saved=self._is_saved())
         if folder and (self._is_saved() or self._door is Door.SYSTEMD):
-            self._save_rest(folder)
+            self._save_rest(folder, when)
 
     def _save_first(self, folder: Path, share: float) -> bool:
         """What matters most: the log; where that is not wanted, the memory."""
@@ -160,13 +161,13 @@ class Capture:
         say(f"the log is safe in {self._status.folder}: {self._story.in_words()}")
         return True
 
-    def _save_rest(self, folder: Path) -> None:
+    def _save_rest(self, folder: Path, when: float) -> None:
         from . import rest  # noqa: PLC0415 - what comes after the log is loaded after the log
 
         self._story.save()
         if self._settings.pstore and not self._status.saved("pstore"):
             rest.save_pstore(self._story, self._root, folder, self._settings, self._left())
-        rest.look_for_loop(self._story, self._root, folder, self._settings)
+        rest.look_for_loop(self._story, self._root, folder, when, self._settings)
         if self._settings.dmesg and not self._status.crash_loop:
             self._save_memory(folder)
         if self._is_saved():

@@ -43,13 +43,13 @@ def save_memory(story: Story, vmcore: Path, folder: Path, settings: VmcoreSettin
     return ok
 
 
-def look_for_loop(story: Story, root: Path, folder: Path, settings: Settings) -> None:
+def look_for_loop(story: Story, root: Path, folder: Path, when: float, settings: Settings) -> None:
     """Puts on record that this machine crashes again and again, if it does."""
     if settings.crash_loop is None:
         return
     try:
         stores = [root / store.path.lstrip("/") for store in settings.stores if _is_there(root, store)]
-        look = partial(crash_loop, folder, stores, settings.crash_loop)
+        look = partial(crash_loop, folder, when, stores, settings.crash_loop)
         story.status.crash_loop = patience.call(look, timeout=LIST_TIMEOUT, what="looking for other crashes")
     except (SaveError, OSError) as problem:
         say(f"cannot tell whether this is a crash loop: {problem}")

@@ -14,7 +14,7 @@ import pytest
 from kdumpd.capture import main as capture_main
 from kdumpd.capture.doors import Door
 from kdumpd.capture.main import Capture
-from kdumpd.capture.settings import FinalAction, Mount, Settings, StoreSettings, VmcoreSettings, is_dump_kernel
+from kdumpd.capture.settings import CrashLoop, FinalAction, Mount, Settings, StoreSettings, VmcoreSettings, is_dump_kernel
 from kdumpd.capture.status import CrashFacts, Memory, Status, Step
 from tests.unit.captures import capture, newest_status, only_folder
 from tests.unit.fakes import FakeMachine, Stubs
@@ -203,6 +203,8 @@ from capture.doors import Door
 console.KMSG, program.SEARCH_PATH = "/dev/null", sys.argv[3]
 Capture(Path(sys.argv[2]), Door.INITRD, {}, end=print, leave=print).run()
 """
+# Each takes longer to load, from a disk that nobody has read yet, than the log to be saved.
+SLOW_TO_LOAD = {"_strptime", "calendar", "datetime"}
 
 
 @pytest.fixture
@@ -250,6 +252,21 @@ def test_nothing_is_loaded_before_the_log_is_safe_that_takes_long_and_is_not_nee
     assert {"dataclasses", "inspect", "shutil", "traceback", "argparse", "logging", "capture.vmcore", "capture.pstore"}.isdisjoint(
         loaded
     )
+
+
+def test_nothing_that_takes_long_to_load_delays_the_end(alone: Path, dump_kernel: FakeMachine, tmp_path: Path) -> None:
+    dump_kernel.write("var/lib/kdumpd/capture.json", Settings(crash_loop=CrashLoop(crashes=5, within=600)).to_json())
+    program = f"{ALONE}\nprint(*sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", program, alone, dump_kernel.root, f"{tmp_path / 'bin'}:/usr/bin:/bin"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    loaded = ended.stdout.split()
+    assert "capture.crash_loop" in loaded
+    assert SLOW_TO_LOAD.isdisjoint(loaded)
 
 
 @pytest.mark.parametrize("module", sorted(PACKAGE.glob("*.py")), ids=str)

@@ -112,8 +112,8 @@ def test_more_crashes_within_the_time_than_are_allowed_are_a_loop(tmp_path: Path
     )
     newest = new_crash_folder(tmp_path, CRASHED)
 
-    assert crash_loop(newest, [], CrashLoop(crashes=3, within=600)) == ""
-    assert crash_loop(newest, [], CrashLoop(crashes=2, within=600)) == (
+    assert crash_loop(newest, CRASHED, [], CrashLoop(crashes=3, within=600)) == ""
+    assert crash_loop(newest, CRASHED, [], CrashLoop(crashes=2, within=600)) == (
         "3 crashes in 10 min, and more than 2 are a crash loop: only the log is saved, and the machine is powered off"
     )
 
@@ -122,7 +122,7 @@ def test_the_crashes_of_other_stores_count_too(tmp_path: Path) -> None:
     old_crashes(tmp_path / "other", "2026-11-22T03-00-00Z")
     newest = new_crash_folder(tmp_path / "this", CRASHED)
 
-    assert crash_loop(newest, [tmp_path / "other", tmp_path / "gone"], CrashLoop(crashes=1, within=600))
+    assert crash_loop(newest, CRASHED, [tmp_path / "other", tmp_path / "gone"], CrashLoop(crashes=1, within=600))
 
 
 def test_a_crash_loop_saves_the_log_only_and_powers_off(
