@@ -350,9 +350,9 @@ def test_the_traps_of_yaml_are_caught_with_a_hint(text: str, message: str) -> No
         ("? [a, b]\n: 1\n", 'p.yaml:1:3: unknown key "…"'),
         (b"# caf\xe9\n", "p.yaml:1:6: byte 0xe9 is not UTF-8"),
         ("a: \x01\n", "p.yaml:1:1: not valid YAML"),
-        ("[" * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
-        ("- " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
-        ("{a: " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply"),
+        pytest.param("[" * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply", id="lists"),
+        pytest.param("- " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply", id="items"),
+        pytest.param("{a: " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply", id="mappings"),
     ],
 )
 def test_what_is_no_policy_at_all_is_refused_with_its_place(text: str | bytes, message: str) -> None:
