@@ -105,7 +105,9 @@ ADDITIONS = (
     Addition("transparent_hugepage=never", "huge pages waste a small memory"),
     Addition("novmcoredd", "device dumps would be held in memory"),
     Addition("kfence.sample_interval=0", "saves its pool of guarded pages"),
-    Addition("cryptomgr.notests", "the self-tests of ciphers take longer than the log to be saved; in FIPS mode the kernel ignores it"),
+    Addition(
+        "cryptomgr.notests", "the self-tests of ciphers take longer than the log to be saved; in FIPS mode the kernel ignores it"
+    ),
     Addition("cma=0", "the kernel's built-in default is a static pool too", _not_s390),
     Addition(
         "initramfs_options=size=90%", "the initrd may fill more than half of a small memory (Linux 6.18; before, it is ignored)"

@@ -57,7 +57,9 @@ class MeasuredPeak:
 
 @dataclass(frozen=True, kw_only=True)
 class EstimateInputs:
-    """What the need depends on. `initrd` is its size on the disk, `rootfs` unpacked, `cpus` those of the dump kernel."""
+    """What the need depends on. `initrd` is its size on the disk, `rootfs` unpacked, `cpus` those of the dump kernel; `unlock` is
+    what it takes to open an encrypted root.
+    """
 
     kernel: KernelImage | None
     initrd: int | None
@@ -65,6 +67,7 @@ class EstimateInputs:
     cpus: int
     ram: int
     measured: MeasuredPeak | None = None
+    unlock: int = 0
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def estimate(inputs: EstimateInputs) -> Estimate:
             EstimateLine("kernel", found.reserved - found.total, f"kept for itself, of {format_size(found.reserved)}: measured"),
             EstimateLine("peak", found.peak_used, "the most in use while that crash was captured: measured"),
             *_initrd_lines(inputs),
+            *_unlock_line(inputs, later=found.peak_used),
         )
         # Crashes differ: in the state that the hardware was left in, in the length of the log.
         margin = _margin(lines, least=24 * MIB, why="the next crash may take more")
@@ -164,6 +168,7 @@ def _computed_lines(inputs: EstimateInputs) -> tuple[EstimateLine, ...]:
         EstimateLine("drivers", drivers, f"a guess by the machine's memory, {approximate_size(inputs.ram)}"),
         *_initrd_lines(inputs),
         EstimateLine("user space", USER_SPACE, "systemd, Python, makedumpfile: a measured peak"),
+        *_unlock_line(inputs, later=USER_SPACE),
         EstimateLine("bitmaps", bitmap, f"makedumpfile: 2 bits for each page of {approximate_size(inputs.ram)}"),
     )
     # Of the whole reservation, this line and the margin included: (x + x/50) * 1.25 / 64 is x/50.
@@ -178,6 +183,14 @@ def _initrd_lines(inputs: EstimateInputs) -> tuple[EstimateLine, ...]:
     guess = TYPICAL_ROOTFS if inputs.initrd is None else ROOTFS_PER_INITRD * initrd
     rootfs, guessed = (guess, " (guessed)") if inputs.rootfs is None else (inputs.rootfs, "")
     return EstimateLine("initrd", initrd, why), EstimateLine("its files", rootfs, f"unpacked, all in memory{guessed}")
+
+
+def _unlock_line(inputs: EstimateInputs, *, later: int) -> tuple[EstimateLine, ...]:
+    """Opening a volume is over before what runs `later` begins: only what it takes beyond that counts."""
+    if inputs.unlock <= later:
+        return ()
+    why = f"to open the root takes {approximate_size(inputs.unlock)} (Argon2), so much more than what runs later"
+    return (EstimateLine("LUKS", inputs.unlock - later, why),)
 
 
 def _margin(lines: tuple[EstimateLine, ...], *, least: int, why: str) -> EstimateLine:

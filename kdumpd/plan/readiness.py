@@ -179,6 +179,7 @@ def _dump_kernel(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     elif facts.kexec.reserved and facts.kexec.loaded is False:
         yield Trouble(fact="memory is reserved, but no dump kernel is loaded", way_out="kdumpd arm")
     yield from _passphrase(facts)
+    yield from _unlocking(facts)
     if facts.kexec.loaded and not is_loaded_for(policy, facts):
         yield Trouble(fact="the dump kernel was loaded by another program", way_out="kdumpd apply", serious=True)
     elif facts.kexec.loaded and policy.loader is Loader.KDUMPD and _is_known_to_miss_hotplug(facts):
@@ -191,9 +192,25 @@ def _passphrase(facts: Facts) -> Iterator[Trouble]:
         return
     volumes = " and ".join(facts.storage.asks)
     fact = f"/ is on {volumes}, which is opened by a passphrase, and in the dump kernel nobody types one"
-    rescue = "" if facts.rescue_store else "; or name a second store, on a disk of its own: it gets the log when / can't be mounted"
-    way_out = f"give it a key file in /{CRYPTTAB}, or a TPM (clevis){rescue}"
+    way_out = f"give it a key file in /{CRYPTTAB}, or a TPM (clevis){_or_rescue(facts)}"
     yield Trouble(fact=fact, way_out=way_out, serious=facts.rescue_store is None)
+
+
+def _unlocking(facts: Facts) -> Iterator[Trouble]:
+    """Argon2 asks for up to 1 GiB by default (cryptsetup 2.4 and newer); an allocation that fails leaves the root closed."""
+    needed, reserved = facts.storage.unlock_memory if facts.storage else 0, facts.kexec.reserved
+    # The dump kernel itself takes some of it: more than nothing, and that is enough to say no.
+    if not reserved or needed < reserved:
+        return
+    fact = (
+        f"to open the volume that / is on takes {approximate_size(needed)} (Argon2), and {approximate_size(reserved)} are reserved"
+    )
+    way_out = f"cryptsetup luksConvertKey --pbkdf pbkdf2 for each of its keys, or crashkernel: auto{_or_rescue(facts)}"
+    yield Trouble(fact=fact, way_out=way_out, serious=facts.rescue_store is None)
+
+
+def _or_rescue(facts: Facts) -> str:
+    return "" if facts.rescue_store else "; or name a second store, on a disk of its own: it gets the log when / can't be mounted"
 
 
 def _is_known_to_miss_hotplug(facts: Facts) -> bool:

@@ -30,6 +30,8 @@ INPUTS = st.builds(
     ram=st.integers(256 * MIB, 32 << 40),
     measured=st.none() | st.just(MEASURED),
 )
+# Debian's own choice for a new key.
+ARGON2 = GIB
 some_examples = settings(max_examples=100)
 
 
@@ -187,3 +189,17 @@ def test_the_answer_to_its_own_answer_is_the_same(inputs: EstimateInputs, curren
     answer = keep_or_change(current, found)
 
     assert keep_or_change(answer, found) == answer
+
+
+@pytest.mark.parametrize("measured", [None, MEASURED])
+def test_a_root_whose_key_takes_memory_makes_the_need_larger(measured: MeasuredPeak | None) -> None:
+    without = estimate(replace(GUEST, measured=measured))
+    found = estimate(replace(GUEST, measured=measured, unlock=ARGON2))
+
+    (line,) = (line for line in found.lines if line.name == "LUKS")
+    assert line.why == "to open the root takes 1G (Argon2), so much more than what runs later"
+    assert found.total > without.total + 900 * MIB
+
+
+def test_a_key_that_takes_less_than_what_runs_later_changes_nothing() -> None:
+    assert estimate(replace(GUEST, unlock=16 * MIB)) == estimate(GUEST)

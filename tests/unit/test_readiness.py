@@ -17,7 +17,7 @@ from kdumpd.plan.reservation import wanted_crashkernel
 from kdumpd.plan.steps import LoadDumpKernel
 from kdumpd.plan.stores import crash_needs
 from kdumpd.policy.model import CapturePolicy, Policy, VmcorePolicy
-from kdumpd.units import KIB, MIB
+from kdumpd.units import GIB, KIB, MIB
 from tests.unit.fakes import GRUB_CFG, POLICY, FakeMachine, armed, forget_hardware
 
 LUKS = Layer(kind=LayerKind.LUKS, name="vault", uuid="CRYPT-LUKS2-x-vault")
@@ -257,6 +257,20 @@ def test_a_root_that_somebody_has_to_open_is_no_root_for_a_dump_kernel(machine: 
     ]
     rescue = dataclasses.replace(facts.stores[0], path="/srv/crash", mount=mounted(point="/srv"))
     assert troubles(dataclasses.replace(asks, stores=(*facts.stores, rescue))) == [Trouble(fact=fact, way_out=key)]
+
+
+def test_a_root_whose_key_takes_more_memory_than_is_reserved_stays_closed(machine: FakeMachine) -> None:
+    facts = dataclasses.replace(armed(machine), storage=dataclasses.replace(ON_LUKS, unlock_memory=GIB))
+
+    assert troubles(facts) == [
+        Trouble(
+            fact="to open the volume that / is on takes 1G (Argon2), and 192M are reserved",
+            way_out="cryptsetup luksConvertKey --pbkdf pbkdf2 for each of its keys, or crashkernel: auto"
+            "; or name a second store, on a disk of its own: it gets the log when / can't be mounted",
+            serious=True,
+        )
+    ]
+    assert troubles(dataclasses.replace(facts, storage=dataclasses.replace(ON_LUKS, unlock_memory=32 * MIB))) == []
 
 
 def test_a_store_that_is_on_lvm_and_in_fstab_is_no_trouble(machine: FakeMachine) -> None:

@@ -5,7 +5,9 @@ import pytest
 
 from kdumpd.host.storage import LayerKind, Storage, read_storage
 from kdumpd.image.needs import Part, unneeded
+from kdumpd.units import GIB
 from tests.unit.fakes import DISK, RELEASE, FakeMachine
+from tests.unit.test_luks import argon2, header
 
 BLOCK = "sys/devices/virtual/block"
 MOUNTINFO = "22 1 {} / / rw,relatime shared:1 - {} {} rw\n"
@@ -105,6 +107,16 @@ def test_a_volume_without_a_key_asks_a_person(machine: FakeMachine, crypttab: st
     assert storage(machine).asks == (("vault",) if asks else ())
     machine.write("usr/share/initramfs-tools/hooks/clevis", "")
     assert storage(machine).asks == ()
+
+
+def test_a_volume_whose_key_takes_memory_says_how_much(machine: FakeMachine) -> None:
+    luks = machine.add_lvm("253:0", f"sys/devices/{DISK}", name="vault", uuid="CRYPT-LUKS2-0a1b-vault")
+    mount(machine, "253:0", "ext4", "/dev/mapper/vault")
+    (machine.root / "dev").mkdir(exist_ok=True)
+    slave = next((machine.root / luks / "slaves").iterdir()).name
+    (machine.root / "dev" / slave).write_bytes(header(argon2(1048576)))
+
+    assert storage(machine).unlock_memory == GIB
 
 
 def test_a_partition_on_a_multipath_device_is_multipath(machine: FakeMachine) -> None:

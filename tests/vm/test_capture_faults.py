@@ -349,6 +349,19 @@ def test_the_capture_is_stopped_for_ever(story: Story) -> None:
     story.conclude()
 
 
+def test_the_capture_is_stopped_for_ever_and_a_watchdog_is_there(story: Story) -> None:
+    """softdog in the place of hardware: Debian's cloud kernel has no driver for the watchdogs of QEMU."""
+    story.guest.run("mv /usr/bin/python3.11 /usr/bin/python3.11.real")
+    story.guest.write("/usr/bin/python3.11", '#!/bin/sh\nmodprobe softdog\nexec /usr/bin/python3.11.real "$@"\n')
+    story.guest.run("chmod +x /usr/bin/python3.11")
+    story.wrap_makedumpfile("kill -STOP $PPID; exec sleep 1000")
+    story.crash(reboots=True)
+
+    assert "softdog: Initiating system reboot" in story.guest.console()
+    story.folder()
+    story.conclude()
+
+
 def test_there_is_no_first_door(story: Story) -> None:
     story.leave_first_door_out()
     story.crash()

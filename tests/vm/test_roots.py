@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.vm.guest import Guest
-from tests.vm.roots import LAYOUTS, LVM, XFS, Layout
+from tests.vm.roots import LAYOUTS, LUKS, LVM, UUIDS, XFS, Layout
 
 MARKER = "kdumpd-test-marker 91c7"
 pytestmark = pytest.mark.long
@@ -64,3 +64,15 @@ def test_a_store_may_be_on_another_file_system_than_root(root_guest: Guest) -> N
     root_guest.boot()
     assert saved(root_guest, "/srv/dump")["store"] == "/srv/dump"
     assert root_guest.run("ls /var/crash").stdout == ""
+
+
+@pytest.mark.parametrize("root_guest", [LUKS], indirect=True, ids=str)
+def test_a_root_whose_key_takes_more_memory_than_is_reserved_is_told(root_guest: Guest) -> None:
+    root_guest.run(
+        "cryptsetup luksAddKey --batch-mode --key-file /etc/keys/system.key --pbkdf argon2id --pbkdf-memory 262144"
+        f" --pbkdf-parallel 1 --pbkdf-force-iterations 4 /dev/disk/by-uuid/{UUIDS['luks']} /etc/hostname"
+    )
+    status = root_guest.run("kdumpd status", check=False)
+
+    assert status.returncode == 3
+    assert "to open the volume that / is on takes 256M (Argon2), and 192M are reserved" in status.stdout
