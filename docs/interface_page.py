@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Prints org.kdumpd1(5), made from the interface that the daemon serves and from the errors that it answers with."""
+"""Prints org.kdumpd1(5) for scdoc(1), made from the interface that the daemon serves and from the errors that it answers with."""
 
 import re
 import sys
@@ -11,65 +11,69 @@ from xml.etree import ElementTree
 TOP = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOP))
 
-from kdumpd import __version__, errors  # noqa: E402
+from kdumpd import errors  # noqa: E402
 
-HEAD = f"""\
-'\\" t
-.\\" SPDX-License-Identifier: LGPL-2.1-or-later
-.TH ORG.KDUMPD1 5 "" "kdumpd {__version__}" "File formats"
-.nh
-.ad l
-.SH NAME
-org.kdumpd1 \\- the D-Bus interface of kdumpd
-.SH DESCRIPTION
-While kdumpd.service runs, it serves the object
-.I /org/kdumpd1
-with the interface
-.I org.kdumpd1
-under the name
-.I org.kdumpd1
-on the system bus.
-A call does not start the service: a machine whose administrator has not enabled it is not changed by somebody who asks.
-.PP
-Everybody may read the properties and call what changes nothing.
-What changes something is allowed to root, and to others when polkit says so.
-.SS Jobs
-A method that changes something returns the number of a job at once; the signal JobDone tells what came of it.
-There is one job at a time, the others wait.
-The same job, asked for again while it is the last that waits, gets the same number.
-When four are waiting, one more is refused.
-.SS Freshness
-A property that is read tells what is true now; nothing older than a second is given.
-PropertiesChanged is sent after every job, and when a read has found that something is different.
-Nothing is looked at by the clock: what another program does to the dump kernel is noticed at the next read.
+HEAD = """\
+org.kdumpd1(5) "kdumpd" "File formats"
+
+# NAME
+
+org.kdumpd1 - the D-Bus interface of kdumpd
+
+# DESCRIPTION
+
+While kdumpd.service runs, it serves the object _/org/kdumpd1_ with the interface _org.kdumpd1_ under the name _org.kdumpd1_ on
+the system bus. A call does not start the service: a machine whose administrator has not enabled it is not changed by somebody
+who asks.
+
+Everybody may read the properties and call what changes nothing. What changes something is allowed to root, and to others when
+polkit says so.
+
+## Jobs
+
+A method that changes something returns the number of a job at once; the signal JobDone tells what came of it. There is one job
+at a time, the others wait. The same job, asked for again while it is the last that waits, gets the same number. When four are
+waiting, one more is refused.
+
+## Freshness
+
+A property that is read tells what is true now; nothing older than a second is given. PropertiesChanged is sent after every job,
+and when a read has found that something is different. Nothing is looked at by the clock: what another program does to the dump
+kernel is noticed at the next read.
+"""
+ERRORS = """\
+# ERRORS
+
+The text of an error ends with a line that begins with "hint:" when there is a way out.
 """
 TAIL = """\
-.SH EXAMPLES
-.EX
+# EXAMPLES
+
+```
 busctl get-property org.kdumpd1 /org/kdumpd1 org.kdumpd1 State
 busctl call org.kdumpd1 /org/kdumpd1 org.kdumpd1 Arm
 busctl monitor org.kdumpd1
-.EE
-.SH SEE ALSO
-.BR kdumpd.yaml (5),
-.BR busctl (1),
-.BR polkit (8)
+```
+
+# SEE ALSO
+
+*kdumpd*(8), *kdumpd.yaml*(5), *busctl*(1), *polkit*(8)
 """
 SECTIONS = {"property": "PROPERTIES", "method": "METHODS", "signal": "SIGNALS"}
 
 
 def page() -> str:
-    """The whole page, for man(1)."""
+    """The whole page."""
     parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))  # noqa: S314 - our own file
     tree = ElementTree.parse(TOP / "kdumpd/daemon/org.kdumpd1.xml", parser)  # noqa: S314
     members = [member for interface in tree.iter("interface") for member in _members(interface)]
     parts = [HEAD]
     for tag, title in SECTIONS.items():
-        parts.append(f".SH {title}\n")
-        parts += [f".TP\n.B {_signature(member)}\n{_prose(text)}\n" for member, text in members if member.tag == tag]
-    parts.append('.SH ERRORS\nThe text of an error ends with a line that begins with "hint:" when there is a way out.\n')
-    parts += [f".TP\n.B {name}\n{_prose(text)}\n" for name, text in _errors()]
-    return "".join([*parts, TAIL])
+        parts.append(f"# {title}\n")
+        parts += [_entry(_signature(member), text) for member, text in members if member.tag == tag]
+    parts.append(ERRORS)
+    parts += [_entry(name, text) for name, text in _errors()]
+    return "\n".join([*parts, TAIL])
 
 
 def _members(interface: ElementTree.Element) -> Iterator[tuple[ElementTree.Element, str]]:
@@ -89,12 +93,16 @@ def _signature(member: ElementTree.Element) -> str:
     arguments = [(arg.get("direction"), f"{arg.get('type')} {arg.get('name')}") for arg in member.findall("arg")]
     given = ", ".join(text for direction, text in arguments if direction != "out")
     returned = ", ".join(text for direction, text in arguments if direction == "out")
-    return f"{name}({given})" + (f" \\(-> {returned}" if returned else "")
+    return f"{name}({given})" + (f" → {returned}" if returned else "")
 
 
-def _prose(text: str) -> str:
-    """A sentence on a line, as man-pages(7) asks for; nothing in it is taken for a request."""
-    return re.sub(r"(?<=[.;]) (?=[A-Z])", "\n", text.replace("\\", "\\e")).replace("\n.", "\n\\&.").replace("-", "\\-")
+def _entry(term: str, text: str) -> str:
+    return f"*{_plain(term)}*\n\t{_plain(text)}\n"
+
+
+def _plain(text: str) -> str:
+    """Nothing in it is taken for markup."""
+    return re.sub(r"[*_\\]", r"\\\g<0>", text)
 
 
 def _errors() -> Iterator[tuple[str, str]]:

@@ -23,7 +23,7 @@ def test_the_page_explains_every_member_of_the_interface() -> None:
     assert len(members) > 15
 
     for member in members:
-        names = (f".B {member.get('name')}(", f".B {member.get('name')} (")
+        names = (f"*{member.get('name')}(", f"*{member.get('name')} (")
         heading = next(index for index, line in enumerate(lines) if line.startswith(names))
         assert len(lines[heading + 1]) > 20
 
@@ -34,7 +34,7 @@ def test_the_page_names_every_error() -> None:
 
     names = {error.dbus_name for error in family}
     assert len(names) == len(family)
-    assert all(f".B {name}\n" in text for name in names)
+    assert all(f"*{name}*\n\t" in text for name in names)
 
 
 def test_polkit_knows_every_action_that_it_is_asked_for_and_no_other() -> None:
