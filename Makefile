@@ -54,7 +54,7 @@ check: $(RUFF) deb ## linters and types
 	$(RUFF) format --check .
 	$(RUFF) check .
 	mypy
-	shellcheck packaging/kernel/*/* .ci/run tests/verify-units.sh tests/vm/make-roots.sh packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* \
+	shellcheck docs/build-pages packaging/kernel/*/* .ci/run tests/verify-units.sh tests/vm/make-roots.sh packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* \
 		packaging/dracut/*/*.sh packaging/initrd/* packaging/examples/*
 	tests/verify-units.sh $(DEB)
 
