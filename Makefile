@@ -55,7 +55,7 @@ check: $(RUFF) deb ## linters and types
 	$(RUFF) check .
 	mypy
 	shellcheck docs/build-pages packaging/kernel/*/* .ci/run tests/verify-units.sh tests/vm/make-roots.sh packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* \
-		packaging/dracut/*/*.sh packaging/initrd/* packaging/examples/*
+		packaging/dracut/*/*.sh packaging/completions/*.bash packaging/initrd/* packaging/examples/*
 	tests/verify-units.sh $(DEB)
 
 format: $(RUFF) ## format the code
