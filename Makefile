@@ -25,7 +25,7 @@ MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-fast fuzz check format deb bench faults vm clean apt-lists
+.PHONY: help demo test test-long test-fast fuzz check format deb bench faults picture vm clean apt-lists
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,9 @@ BENCH_NEEDS_A_GUEST = $(filter-out crashes,$(or $(ARGS),all))
 bench: $(if $(BENCH_NEEDS_A_GUEST),deb apt-lists) ## what kdumpd costs, beside kdump-tools; writes docs/benchmarks.md (ARGS=capture, daemon or crashes: a part)
 	@$(call need,$(TEST_NEEDS) $(if $(BENCH_NEEDS_A_GUEST),$(VM_NEEDS)))
 	@$(PYTHON) -m tests.bench $(DEB) $(ARGS)
+
+picture: ## docs/demo.svg, of the last `make demo`
+	@$(PYTHON) -m tests.vm.picture
 
 faults: ## docs/faults.md, by the last `make test`
 	@$(PYTHON) -m tests.vm.faults_table

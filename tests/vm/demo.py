@@ -22,19 +22,28 @@ capture:
   then: poweroff
 """
 LAST_LINES = 12
+# All that was told; `make picture` makes docs/demo.svg of it.
+RECORD = LOGS.parent / "demo.txt"
+
+
+def say(text: str, end: str = "\n") -> None:
+    """On the terminal at once, and into the record."""
+    print(text, end=end, flush=True)
+    with RECORD.open("a") as record:
+        record.write(text + end)
 
 
 @contextlib.contextmanager
 def phase(name: str, story: str) -> Iterator[None]:
     """One line: what happens, and how many seconds it took."""
-    print(f"{name:>9}  {story} …", end=" ", flush=True)
+    say(f"{name:>9}  {story} …", end=" ")
     began = time.monotonic()
     yield
-    print(f"{time.monotonic() - began:.0f} s", flush=True)
+    say(f"{time.monotonic() - began:.0f} s")
 
 
 def show(text: str) -> None:
-    print("".join(f"           | {line}\n" for line in text.rstrip().splitlines()), end="", flush=True)
+    say("".join(f"           | {line}\n" for line in text.rstrip().splitlines()), end="")
 
 
 def tell(guest: Guest, deb: Path) -> None:
@@ -67,19 +76,20 @@ def tell(guest: Guest, deb: Path) -> None:
     with phase("boot", "somebody presses the power button"):
         guest.boot()
 
-    print("\nwhat was saved, and what it means:\n")
-    print(guest.run("kdumpd crashes show").stdout)
-    print(guest.run("kdumpd status").stdout)
+    say("\nwhat was saved, and what it means:\n")
+    say(guest.run("kdumpd crashes show").stdout)
+    say(guest.run("kdumpd status").stdout)
     folder = guest.run("ls -d /var/crash/*Z").stdout.strip()
-    print(guest.run(f"ls -l {folder}").stdout)
-    print("the last lines before the panic:\n")
+    say(guest.run(f"ls -l {folder}").stdout)
+    say("the last lines before the panic:\n")
     log = guest.read(f"{folder}/dmesg.txt").splitlines()
     end = next(number for number, line in enumerate(log) if "Kernel panic - not syncing" in line)
-    print("\n".join(log[max(0, end - LAST_LINES) : end + 1]))
+    say("\n".join(log[max(0, end - LAST_LINES) : end + 1]))
 
 
 def main(deb: Path) -> int:
     began = time.monotonic()
+    RECORD.write_text("")
     with phase("guest", "building the virtual server from Debian's packages, unless it is in the cache"):
         base_image()
     with (
@@ -91,7 +101,7 @@ def main(deb: Path) -> int:
         except VmError as problem:
             print(f"\n\nthe demo has failed: {problem}", file=sys.stderr)
             return 1
-    print(f"\nall of it took {time.monotonic() - began:.0f} s; the console of every boot is in {LOGS / 'demo'}")
+    say(f"\nall of it took {time.monotonic() - began:.0f} s; the console of every boot is in {LOGS / 'demo'}")
     return 0
 
 
