@@ -14,7 +14,7 @@ DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pydbus python3-pyudev python3-yaml
-TEST_MODULES := python3-dbusmock python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock
+TEST_MODULES := python3-dbusmock python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock python3-pytest-xdist
 CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3 scdoc
 TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) dbus-daemon grub-common kexec-tools libglib2.0-bin man-db scdoc systemd util-linux zsh
@@ -36,7 +36,7 @@ demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, c
 
 test: deb apt-lists ## the tests, those in the virtual machine included (ARGS="-k name" for some)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
-	$(PYTHON) -m pytest -m "not long" $(ARGS)
+	$(PYTHON) -m pytest --numprocesses=2 -m "not long" $(ARGS)
 
 test-long: deb apt-lists ## the tests of machines that take minutes to make: roots on xfs, btrfs, LVM, LUKS
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))

@@ -2,7 +2,6 @@
 """kdumpd's capture against that of kdump-tools: same guest, same kernel, same disk, same run, in turn."""
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.bench.smallest import smallest_reservation
 from tests.bench.tools import KDUMP_TOOLS, KDUMPD, Job, Tool, peak_kib, read_status, succeeded
 from tests.vm.guest import VmError
 from tests.vm.image import cache_folder
-from tests.vm.machines import BOTH, LOGS, Machine, machine_in
+from tests.vm.machines import BOTH, LOGS, Machine, copy_of
 
 ROUNDS = int(os.environ.get("KDUMPD_BENCH_ROUNDS", "5"))
 METHOD = """\
@@ -57,9 +56,7 @@ def measure_capture(machine: Machine) -> list[str]:
 
 def guest_on_a_copy(machine: Machine, folder: Path) -> CrashingGuest:
     """The snapshots of a benchmark are gigabytes, and go with this folder."""
-    copy = machine_in(folder)
-    shutil.copy(machine.disk, copy.disk)
-    shutil.copy(machine.firmware_variables, copy.firmware_variables)
+    copy = copy_of(machine, folder)
     return CrashingGuest(copy.disk, copy.argv, logs=LOGS / "bench-capture")
 
 

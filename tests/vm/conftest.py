@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Fixtures for tests in the virtual machine."""
 
+import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.vm.guest import Guest
-from tests.vm.image import base_image
-from tests.vm.machines import ARMED, BOTH, Machine, add_kdump_tools, armed_machine
+from tests.vm.image import base_image, cache_folder
+from tests.vm.machines import ARMED, BOTH, Machine, add_kdump_tools, armed_machine, copy_of
 from tests.vm.roots import RootMachine, armed_root_machine
 
 DEB = Path(__file__).resolve().parents[2] / "build/kdumpd.deb"
@@ -27,8 +29,14 @@ def deb() -> Path:
 
 
 @pytest.fixture(scope="session")
-def machine(deb: Path) -> Machine:
-    return armed_machine(deb)
+def machine(deb: Path) -> Iterator[Machine]:
+    """Each of the processes that run tests beside each other has one for itself."""
+    armed = armed_machine(deb)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield armed
+        return
+    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="worker-") as folder:
+        yield copy_of(armed, Path(folder))
 
 
 @pytest.fixture

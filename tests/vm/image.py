@@ -5,13 +5,15 @@ No loop device and no mount is needed, so this works in a container: mmdebstrap 
 sfdisk the partition table, mtools the ESP and `mke2fs -d` the root file system.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import itertools
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,18 +99,30 @@ def base_image() -> Image:
     """
     key = image_key()
     folder = cache_folder() / f"image-{key}"
-    if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as scratch:
-            _build(Path(scratch))
-            finished = Path(scratch) / "finished"
-            finished.rename(folder)
+    with making("image"):
+        if not folder.exists():
+            _build_in(folder)
     return Image(
         disk=folder / "disk.qcow2",
         firmware_variables=folder / "firmware.qcow2",
         kernel_release=(folder / "kernel-release").read_text(),
         key=key,
     )
+
+
+@contextlib.contextmanager
+def making(what: str) -> Iterator[None]:
+    """One process makes it, the others wait for it."""
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    with (cache_folder() / f"{what}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _build_in(folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as scratch:
+        _build(Path(scratch))
+        (Path(scratch) / "finished").rename(folder)
 
 
 def image_key() -> str:

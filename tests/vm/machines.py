@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.vm.guest import ORDINARY_FIRMWARE, SECURE_FIRMWARE, Firmware, Guest, qemu_argv
-from tests.vm.image import SECURE_OVMF_VARS, Image, base_image, cache_folder
+from tests.vm.image import SECURE_OVMF_VARS, Image, base_image, cache_folder, making
 
 LOGS = Path(__file__).resolve().parents[2] / "build/vm-logs"
 ARMED = "armed"
@@ -60,24 +60,37 @@ def armed_machine(deb: Path) -> Machine:
     image = base_image()
     key = hashlib.sha256(image.key.encode() + deb.read_bytes() + recipe).hexdigest()[:12]
     folder = cache_folder() / f"armed-{key}"
-    if not folder.exists():
-        # Nobody needs the others: the images are gigabytes, and what is armed is made of one of them.
-        for old in {*cache_folder().glob("armed-*"), *cache_folder().glob("image-*")} - {image.disk.parent}:
-            shutil.rmtree(old)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="arming-") as scratch:
-            half = Path(scratch) / "half"
-            half.mkdir()
-            with fresh_machine(half).guest("armed-machine") as guest:
-                guest.boot()
-                # A server that was installed by an installer has a grub.cfg of its own making.
-                guest.run("update-grub")
-                install(guest, deb)
-                guest.write("/etc/kdumpd.yaml", POLICY)
-                guest.run("systemctl enable --now kdumpd")
-                guest.reboot()
-                guest.save(ARMED)
-            half.rename(folder)
+    with making("armed"):
+        if not folder.exists():
+            # Nobody needs the others: the images are gigabytes, and what is armed is made of one of them.
+            for old in {*cache_folder().glob("armed-*"), *cache_folder().glob("image-*")} - {image.disk.parent}:
+                shutil.rmtree(old)
+            _arm_in(folder, deb)
     return machine_in(folder)
+
+
+def _arm_in(folder: Path, deb: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="arming-") as scratch:
+        half = Path(scratch) / "half"
+        half.mkdir()
+        with fresh_machine(half).guest("armed-machine") as guest:
+            guest.boot()
+            # A server that was installed by an installer has a grub.cfg of its own making.
+            guest.run("update-grub")
+            install(guest, deb)
+            guest.write("/etc/kdumpd.yaml", POLICY)
+            guest.run("systemctl enable --now kdumpd")
+            guest.reboot()
+            guest.save(ARMED)
+        half.rename(folder)
+
+
+def copy_of(machine: Machine, folder: Path) -> Machine:
+    """The same with disks of its own: QEMU shares none with another QEMU."""
+    copy = machine_in(folder)
+    shutil.copy(machine.disk, copy.disk)
+    shutil.copy(machine.firmware_variables, copy.firmware_variables)
+    return copy
 
 
 def add_kdump_tools(machine: Machine) -> None:
