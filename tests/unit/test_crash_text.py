@@ -209,6 +209,21 @@ def test_the_title_is_the_kernels_own_first_line_and_the_place(name: str, title:
         "4,1234,12345678,-;",
         "4,1234,12345678,-,caller=T123;",
         "web1 console | [   12.345678] ",
+        "[Nov23 03:04] ",
+        "[  +0.000012] ",
+        "[   12.345678 <    0.000012>] ",
+        "Mon 2026-11-23 01:02:03 UTC web1 kernel: ",
+        "1795358600.123456 web1 kernel: ",
+        "<4>1 2026-11-23T01:02:03.123456+01:00 web1 kernel - - - ",
+        "Jan  1 00:00:10 (none) kern.alert kernel: ",
+        "Mon Jan  1 01:02:03 2024 kern.alert kernel: [   12.345678] ",
+        "6.12.0-rc1,4,1234,12345678,-;",
+        "Jan  1 01:02:03 192.168.1.5 ",
+        "[2026-11-23 01:02:03] [   12.345678] ",
+        "[01:02:03.123] [   12.345678] ",
+        "<4>[   12.345678]  [3:    kworker/u16:1:   97] ",
+        "<4>[   12.345678]  (1)[1203:mdlog]",
+        "> > ",
         "\x1b[33m[   12.345678] \x1b[0m",
     ],
 )
@@ -220,6 +235,34 @@ def test_every_prefix_of_log_daemons_and_consoles_is_taken_off(prefix: str) -> N
     assert found.title == sample("6.1.192-kdump-null").title
     assert found.process.pid == 143
     assert [module.name for module in found.modules][:2] == ["kcrash", "efi_pstore"]
+
+
+def test_without_uptimes_the_clock_of_the_log_daemon_tells_what_the_kernel_survived() -> None:
+    oops = (
+        "BUG: kernel NULL pointer dereference, address: 0000000000000008\nOops: 0000 [#1] SMP\n"
+        "CPU: 0 PID: 7 Comm: a Not tainted 6.1.0 #1\nRIP: 0010:acme_probe+0x1/0x2\n---[ end trace 0000000000000000 ]---"
+    )
+    panic = "Kernel panic - not syncing: EXT4-fs (device sda2): panic forced after error"
+
+    def told(later: str) -> Kind:
+        return read(
+            "\n".join(
+                f"Nov 23 {time} web1 kernel: {line}"
+                for time, text in (("03:04:05", oops), (later, panic))
+                for line in text.split("\n")
+            )
+        ).kind
+
+    assert told("03:04:06") is Kind.NULL_DEREF
+    assert told("03:09:05") is Kind.PANIC_OTHER
+
+
+def test_the_code_of_arm64_comes_after_its_trace() -> None:
+    found = read_log(DATA / "crash-text/arm64-6.1-null.txt")
+
+    assert found is not None
+    assert found.code is not None
+    assert "(" in found.code
 
 
 SYNTHETIC = sorted((DATA / "crash-text").glob("*.txt"))

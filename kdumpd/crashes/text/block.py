@@ -13,6 +13,8 @@ MAX_MODULES = 4096
 MAX_REGISTERS = 64
 # A fault is over when so many lines in a row were of something else.
 PATIENCE = 60
+# arch/arm64/include/asm/esr.h, ESR_ELx_EC_IABT_CUR
+INSTRUCTION_ABORT = 0x21
 LOCKUPS = frozenset({Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL})
 
 # No name is longer than the kernel lets it be: KSYM_NAME_LEN (512), MODULE_NAME_LEN (56), and 64 for what a kworker is called.
@@ -39,18 +41,20 @@ _TAINT = re.compile(r"Tainted: (?P<letters>[A-Za-z -]{0,64}?)(?:[ -]{0,32}(?<=[ 
 _RELEASE = re.compile(r"Not tainted (?P<release>\d\S*)")
 # sched_show_task() of 5.11 and later, and before; arm64's __die() before 5.8.
 _TASK = re.compile(
-    r"task:(?P<comm>.{1,64}?) +state:\S+ .*?pid: ?(?P<pid>\d+)|(?P<comm2>.{1,15}?) +R +running task +\d+ +(?P<pid2>\d+)"
+    r"task:(?P<comm>.{1,64}?) +state:\S+ .*?pid: *(?P<pid>\d+)|(?P<comm2>.{1,15}?) +R +running task +\d+ +(?P<pid2>\d+)"
     r"|Process (?P<comm3>.{1,15}) \(pid: (?P<pid3>\d+),"
 )
 # The thread of RCU itself, which waits for the processor that is stuck (kernel/rcu/tree_stall.h).
 _ASIDE = re.compile(r"rcu: RCU grace-period kthread stack dump|rcu: Stack dump where RCU GP kthread")
-_NO_ASIDE = re.compile(r"NMI backtrace for cpu|Task dump for CPU")
+_NO_ASIDE = re.compile(r"(?:NMI backtrace for cpu|Task dump for CPU) (?P<cpu>\d+)(?! skipped)")
 # Where the memory was allocated and freed (mm/kasan/report.c, mm/kfence/report.c): another time, and maybe another thread.
 _OTHER_TIME = re.compile(r"(?:[Aa]llocated|[Ff]reed) by task \d|(?:Last|Second to last) potentially related work")
 # An address in one line of its own (kernel/sched/core.c, __schedule_bug()), which is no frame of the trace.
 _ELSEWHERE = re.compile(r"Preemption disabled at:")
 _HARDWARE = re.compile(r"Hardware name: (?P<name>.*)")
 _CODE = re.compile(r"Code: (?P<code>.*)")
+# arm64 has whole instructions, and says them after the trace (arch/arm64/kernel/traps.c, dump_kernel_instr()).
+_INSTRUCTIONS = re.compile(r"(?:[0-9a-f]{8}|\?{8}) |bad PC value")
 _MODULES = re.compile(r"Modules linked in:(?P<names>.*)")
 _NAME = re.compile(r"\b([\w-]{1,64})(?:\(([A-Za-z+-]{0,32})\))?(?= |$)")
 # Possessive: a line that is no list would be tried in two ways for each of its letters.
@@ -59,7 +63,13 @@ _REGISTERS = re.compile(r"(?:[RE][A-Z0-9]{2}|[CDEFGS]S|CR\d|DR\d|PKRU|ORIG_RAX|x
 _REGISTER = re.compile(r"(\w{2,8}) ?: *(?:[0-9a-f]{4}:)?([0-9a-f]{2,16})\b")
 # Alone on its line after the trace: the address of the fault itself (arch/x86/kernel/dumpstack.c, __die()).
 _FAULT_ADDRESS = re.compile(r"CR2: ([0-9a-f]{8,16})$")
-_FETCH = re.compile(r"#PF: supervisor instruction fetch|kernel tried to execute|unable to execute userspace|#PF error:.*INSTR")
+_FETCH = re.compile(
+    r"#PF: supervisor instruction fetch|kernel tried to execute|unable to execute userspace|#PF error:.*INSTR"
+    # arch/arm64/mm/fault.c, mem_abort_decode(); "Exception class" until 5.8
+    r"|(?:EC = 0x21: |Exception class = )IABT \(current EL\)"
+)
+# What only a fault of memory tells; arm64's show_pte() has the address of the fault in front.
+_FAULT = re.compile(r"#PF: |Mem abort info|\[(?P<address>[0-9a-f]{16})\] (?:pgd=|user address|address between|virtual address)")
 _END = re.compile(r"---\[ end |Rebooting in \d+ seconds|Kernel Offset: ")
 
 
@@ -75,6 +85,7 @@ class Block:
         self.seconds = line.seconds
         self.offset = self.last_offset = line.offset
         self.last_seconds = line.seconds
+        self.clock = self.last_clock = line.clock
         self.caller = line.caller
         self.panic: str | None = header.get("panic")
         self.cpu = _number(header.get("cpu") or header.get("cpu2"))
@@ -86,6 +97,7 @@ class Block:
             self.place = (function, header.get("module"))
         self.link: tuple[str, str | None] | None = None
         self.address: str | None = header.get("address")
+        self.memory_fault = False
         self.release: str | None = None
         self.letters: str | None = None
         self.hardware: str | None = None
@@ -93,7 +105,7 @@ class Block:
         self.trace: list[Frame] = []
         self.modules: list[Module] = []
         self.registers: dict[str, str] = {}
-        self.fetch = False
+        self.fetch = _fetches(header)
         self.bare_pc: str | None = None
         self.ended = False
         self.settled = False
@@ -105,8 +117,16 @@ class Block:
         self._aside = False
         self._elsewhere = False
 
+    def begin_again(self, header: Header, line: Line) -> None:
+        """A line that begins a fault, for one whose first line was lost: what stood between the two is its own."""
+        self.role, self.kind, self.header, self.first_line = header.role, header.kind, header, line.text
+        self.address = header.get("address") or self.address
+        self.number = _number(header.get("number"))
+        self.fetch = self.fetch or _fetches(header)
+
     def merge(self, header: Header) -> None:
         """A further line of the beginning: "kernel BUG at", and then "invalid opcode"."""
+        self.fetch = self.fetch or _fetches(header)
         if header.kind in (Kind.STACK_OVERFLOW, Kind.DOUBLE_FAULT) and self.kind is not Kind.STACK_OVERFLOW:
             self.kind = header.kind
         self.number = self.number or _number(header.get("number"))
@@ -128,7 +148,7 @@ class Block:
                 return
         self._idle = 0
         self._listing_modules = self._listing_modules and (found is None or found.re is _MODULES)
-        self.last_offset, self.last_seconds = line.offset, line.seconds
+        self.last_offset, self.last_seconds, self.last_clock = line.offset, line.seconds, line.clock
 
     def _frame(self, found: re.Match[str]) -> None:
         if self._elsewhere:
@@ -144,10 +164,11 @@ class Block:
     def _at(self, found: re.Match[str]) -> None:
         # Segment 0033 is the program that asked; 0010 is the kernel (arch/x86/include/asm/segment.h), and Xen has e030.
         self._user = found["segment"] in ("0033", "0023")
-        if self._user or self.place or self.bare_pc:
+        if self._user or self.place or self.bare_pc or found.string.endswith("[inline]"):
             return
         # What a trace passes is where an interrupt came. That is the fault for a lockup, and an accident for all else.
-        if self._traces == 0 or self.kind in LOCKUPS:
+        # After its end an oops says its registers once more (arch/x86/kernel/dumpstack.c, oops_end(), __show_regs()).
+        if self._traces == 0 or self.kind in LOCKUPS or (self.role is Role.LOST and self.ended):
             if found["function"] or not _ADDRESS.match(found["bare"]):
                 self.place = (found["function"] or found["bare"], found["module"])
             else:
@@ -205,14 +226,16 @@ class Block:
     def _begin_aside(self, _: re.Match[str]) -> None:
         self._aside = True
 
-    def _end_aside(self, _: re.Match[str]) -> None:
+    def _end_aside(self, found: re.Match[str]) -> None:
         self._aside = False
+        if self.cpu is None:
+            self.cpu = _number(found["cpu"])
 
     def _hardware_name(self, found: re.Match[str]) -> None:
         self.hardware = self.hardware or found["name"].strip()
 
     def _code_bytes(self, found: re.Match[str]) -> None:
-        if not self._user and self._traces == 0:
+        if not self._user and (self._traces == 0 or self.kind in LOCKUPS or _INSTRUCTIONS.match(found["code"])):
             self.code = self.code or found["code"].strip()
 
     def _modules_linked(self, found: re.Match[str]) -> None:
@@ -243,7 +266,11 @@ class Block:
             self.address = address[1]
 
     def _fetched(self, _: re.Match[str]) -> None:
-        self.fetch = True
+        self.fetch = self.memory_fault = True
+
+    def _faulted(self, found: re.Match[str]) -> None:
+        self.memory_fault = True
+        self.address = self.address or found["address"]
 
     def _ends(self, _: re.Match[str]) -> None:
         self.ended = True
@@ -264,6 +291,7 @@ _HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]],
     (re.compile(r"(?:Not t|T)ainted[: ](?!.*\]=)"), Block._tainted_alone),
     (_TASK, Block._task),
     (_FETCH, Block._fetched),
+    (_FAULT, Block._faulted),
     (_OTHER_TIME, Block._begin_other_time),
     (_ELSEWHERE, Block._names_elsewhere),
     (_ASIDE, Block._begin_aside),
@@ -274,6 +302,12 @@ _HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]],
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and len(text) < 20 else None  # noqa: PLR2004
+
+
+def _fetches(header: Header) -> bool:
+    """Whether the processor's code says that it came for an instruction: bit 4 on x86, the class 0x21 on arm64."""
+    error, syndrome = header.get("error"), header.get("esr")
+    return bool(error and int(error, 16) & 0x10) or bool(syndrome and (int(syndrome, 16) & 0xFFFFFFFF) >> 26 == INSTRUCTION_ABORT)
 
 
 def process_line(text: str) -> tuple[int, int] | None:

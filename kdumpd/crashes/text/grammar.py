@@ -36,7 +36,7 @@ _SYMBOL = r"(?P<function>[\w.$]{1,512})\+0x[0-9a-f]+/0x[0-9a-f]+(?: \[(?P<module
 _NUMBER = r"\[#(?P<number>\d{1,9})\]"
 # What the processor calls it, and then what we do (arch/x86/kernel/traps.c; "Oops: " is before all of them since 6.8).
 _TRAPS = {
-    "general protection fault": Kind.GPF,
+    "(?:segment-related )?general protection": Kind.GPF,
     "stack segment": Kind.GPF,
     "divide error": Kind.DIVIDE,
     "invalid opcode": Kind.BUG,
@@ -44,30 +44,39 @@ _TRAPS = {
     "kernel stack overflow": Kind.STACK_OVERFLOW,
     "double fault": Kind.DOUBLE_FAULT,
 }
+# By the number of the exception: it comes before the traps have names (arch/x86/mm/extable.c, early_fixup_exception()).
+_EARLY = {0: Kind.DIVIDE, 6: Kind.BUG, 8: Kind.DOUBLE_FAULT, 12: Kind.GPF, 13: Kind.GPF, 14: Kind.PAGE_FAULT}
 _HEADERS = tuple(
     (role, kind, re.compile(pattern))
     for role, kind, pattern in (
-        (Role.PANIC, Kind.PANIC_OTHER, r"Kernel panic - not syncing: ?(?P<panic>.*)"),
-        (Role.OOPS, Kind.NULL_DEREF, rf"BUG: (?:unable to handle )?[kK]ernel NULL pointer dereference(?:.*? {_HEX})?"),
-        (Role.OOPS, Kind.PAGE_FAULT, rf"BUG: [uU]nable to handle (?:kernel paging request|page fault)(?:.*? {_HEX})?"),
-        (Role.OOPS, Kind.PAGE_FAULT, rf"BUG: [uU]nable to handle kernel (?:data|instruction|unknown)(?:.*? {_HEX})?"),
-        (Role.OOPS, Kind.STACK_OVERFLOW, r"BUG: (?:\S{1,8} )?stack guard page was hit"),
+        # The last line of panic() says it once more, and is what is left where the beginning was lost.
+        (Role.PANIC, Kind.PANIC_OTHER, r"---\[ end Kernel panic - not syncing: ?(?P<panic>.*?)(?: \]?-*)?$"),
+        (Role.PANIC, Kind.PANIC_OTHER, r"Kernel panic - not syncing(?:$|: ?(?P<panic>.*))"),
+        (Role.OOPS, Kind.NULL_DEREF, rf"BUG: (?:unable to handle )?[kK]ernel NULL(?:.*? {_HEX})?"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"BUG: [uU]nable to handle (?:kernel|page)(?:.*? {_HEX})?"),
+        (Role.OOPS, Kind.STACK_OVERFLOW, r"BUG: (?:\S{1,20} )?stack guard page was hit"),
         (Role.OOPS, Kind.BUG, r"kernel BUG at (?P<place>[^!]*)"),
         (Role.OOPS, Kind.STACK_OVERFLOW, r"Insufficient stack space to handle exception"),
         (Role.OOPS, Kind.DOUBLE_FAULT, r"(?:traps: )?PANIC: double fault"),
         *((Role.OOPS, kind, rf"(?:Oops: )?{trap}\b(?:.*{_NUMBER})?") for trap, kind in _TRAPS.items()),
-        (Role.OOPS, Kind.PAGE_FAULT, rf"Oops: (?:Oops: )?[0-9a-f]{{4}} {_NUMBER}"),
-        (Role.OOPS, Kind.PANIC_OTHER, rf"(?:Oops: )?[\w# ]{{3,40}}: [0-9a-f]{{4}} {_NUMBER}"),
+        *((Role.OOPS, kind, rf"PANIC: early exception (?:0x)?{vector:02x}\b(?:.* cr2 {_HEX})?") for vector, kind in _EARLY.items()),
+        (Role.OOPS, Kind.PANIC_OTHER, r"PANIC: early exception"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"Oops: (?:Oops: )?(?P<error>[0-9a-f]{{4}}) {_NUMBER}"),
+        (Role.OOPS, Kind.PANIC_OTHER, rf"(?:Oops: )?[\w#, ()-]{{3,80}}: [0-9a-f]{{4}} {_NUMBER}"),
         # arch/arm64/mm/fault.c
-        (Role.OOPS, Kind.NULL_DEREF, rf"Unable to handle kernel NULL pointer dereference(?:.* {_HEX})?"),
+        (Role.OOPS, Kind.NULL_DEREF, rf"Unable to handle kernel NULL(?:.* {_HEX})?"),
         (Role.OOPS, Kind.WILD_JUMP, rf"Unable to handle kernel execut(?:e|ion) (?:.* {_HEX})?"),
-        (Role.OOPS, Kind.PAGE_FAULT, rf"Unable to handle kernel .*?(?:address:? {_HEX})?$"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"Unable to handle kernel.*?(?:address:? {_HEX})?$"),
         (Role.OOPS, Kind.MACHINE_CHECK, r"SError Interrupt on CPU(?P<cpu>\d+)"),
+        # arch/arm64/kernel/traps.c until 5.13, bad_mode()
+        (Role.OOPS, Kind.MACHINE_CHECK, r"Bad mode in Error handler detected on CPU(?P<cpu>\d+)"),
+        # All that do_sea() is for (arch/arm64/mm/fault.c, fault_info[]); it had no name in 4.18, and has others than this.
+        (Role.OOPS, Kind.MACHINE_CHECK, rf"Internal error: .*: (?:0{{8}})?[89]6[0-9a-f]{{4}}[159d][03-8c-f] {_NUMBER}"),
         (Role.OOPS, Kind.MACHINE_CHECK, rf"Internal error: synchronous .*external abort.*{_NUMBER}"),
-        (Role.OOPS, Kind.BUG, rf"Internal error: Oops - BUG.*{_NUMBER}"),
-        (Role.OOPS, Kind.PAGE_FAULT, rf"Internal error: Oops: [0-9a-f]+ {_NUMBER}"),
-        # What "invalid opcode" is on x86.
-        (Role.OOPS, Kind.BUG, rf"Internal error: (?:Oops - )?[uU]ndefined instruction.*{_NUMBER}"),
+        (Role.OOPS, Kind.PAGE_FAULT, rf"Internal error: (?:Oops)?: (?P<esr>[0-9a-f]+) {_NUMBER}"),
+        # What "invalid opcode" is on x86: the instruction brk, or none at all; KASAN, UBSAN, and CFI use it as BUG() does.
+        (Role.OOPS, Kind.BUG, rf"Internal error: (?:Oops - )?(?:BUG|CFI|UBSAN|KASAN|BRK|[uU]ndefined instruction).*{_NUMBER}"),
+        (Role.OOPS, Kind.BUG, rf"Internal error: .*: (?:0{{8}})?f20[0-9a-f]{{5}} {_NUMBER}"),
         (Role.OOPS, Kind.PANIC_OTHER, rf"Internal error: .*{_NUMBER}"),
         (
             Role.SUSPECT,
@@ -102,25 +111,35 @@ _PANICS = tuple(
     (re.compile(pattern), kind)
     for pattern, kind in (
         (r"^sysrq triggered crash|^SysRq", Kind.SYSRQ),
-        (r"panic_on_warn|warned too often|^KASAN|^KFENCE|panic_on_taint.*WARN", Kind.WARN_PANIC),
+        # "kasan.fault=panic set" (mm/kasan/report.c, 5.11), "kmsan.panic set" (mm/kmsan/report.c, 6.1)
+        (r"panic_on_warn|warned too often|^KASAN|^KFENCE|^k(?:asan|msan|csan|fence)\.|panic_on_taint.*WARN", Kind.WARN_PANIC),
         (r"^softlockup", Kind.SOFT_LOCKUP),
         (r"hard LOCKUP|^Hard LOCKUP", Kind.HARD_LOCKUP),
         (r"^hung_task", Kind.HUNG_TASK),
         (r"^RCU Stall", Kind.RCU_STALL),
-        (r"^Out of memory|deadlocked on memory|out of memory", Kind.OOM_PANIC),
-        (r"[Mm]achine [Cc]heck|exception handler|^Fatal hardware error|SError|external abort|memory failure", Kind.MACHINE_CHECK),
+        (r"^Out of memory|deadlocked on memory|^(?!audit: ).*out of memory", Kind.OOM_PANIC),
+        # EDAC says "UE row …" or "EDAC …: UE" (drivers/edac/edac_mc.c, edac_device.c).
+        (
+            r"[Mm]achine [Cc]heck|exception handler|^Fatal (?:local )?[Hh]ardware [Ee]rror|SError|external abort"
+            r"|memory failure|^Failed kernel mode recovery|^(?:EDAC|UE|MCA) ",
+            Kind.MACHINE_CHECK,
+        ),
         (r"^Attempted to kill init", Kind.INIT_DIED),
-        (r"kernel stack overflow|corrupted stack end", Kind.STACK_OVERFLOW),
+        (r"kernel stack overflow|corrupted (?:shadow )?stack|stack guard hit", Kind.STACK_OVERFLOW),
     )
 )
 # A panic that is only the last word of an oops (kernel/exit.c, arch/*/kernel: oops_end(), die()).
-OOPS_ENDS = re.compile(r"^Fatal exception|^Aiee|^Attempted to kill|^Oops|^Machine halted|kernel stack overflow|SError|^Fatal trap")
+OOPS_ENDS = re.compile(
+    r"(?:^|: )Fatal exception|^Aiee|^Attempted to kill|^Oops|^Machine halted|kernel stack overflow|SError|^Fatal trap"
+)
 STACK_PROTECTOR = re.compile(rf"stack is corrupted in: (?:{_SYMBOL}|(?P<bare>[\w.$]+))")
-_LOST = re.compile(r"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: |RIP: 0010:|pc : ")
+_LOST = re.compile(
+    r"CPU: \d+ (?:UID: \d+ )?PID: \d+ Comm: |RIP: 0010:|pc : |#PF: |\[[0-9a-f]{16}\] pgd=|Call [Tt]race:|task:.{1,64}? +state:D "
+)
 # What all headers begin with, so that most lines cost one look; those of a trap that is not known have a number.
 _FIRST = re.compile(
-    r"BUG: |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |WARNING: |Watchdog "
-    r"|divide |double |general |invalid |kernel |rcu: |stack |traps: |watchdog: |.*\[#\d"
+    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |WARNING: "
+    r"|Watchdog |divide |double |general |invalid |kernel |rcu: |segment|stack |traps: |watchdog: |---\[ end Kernel|.*\[#\d"
 )
 
 
@@ -130,7 +149,7 @@ def parse_header(text: str) -> Header | None:
         return None
     for role, kind, pattern in _HEADERS:
         if found := pattern.match(text):
-            return Header(role, panic_kind(found["panic"]) if role is Role.PANIC else kind, found)
+            return Header(role, panic_kind(found["panic"] or "") if role is Role.PANIC else kind, found)
     return None
 
 

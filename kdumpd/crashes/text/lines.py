@@ -12,16 +12,21 @@ MAX_LINE = 16 << 10
 MARKS = (
     b"BUG",
     b"[#",
-    b"nable to handle kernel",
+    b"nable to handle",
+    b"general protection",
+    b"#PF: ",
+    b" pgd=",
+    b"Call Trace:",
+    b"Call trace:",
+    b"pc : ",
+    b" state:D",
     b"WARNING: ",
-    b"cut here ]",
+    b"cut here ]-",
     b"Kernel panic",
     b"PANIC: ",
     b"hard LOCKUP",
-    b"blocked for more than",
-    b"blocked in I/O",
-    b"detected stall",
-    b"expedited stall",
+    b"INFO: task ",
+    b"INFO: rcu",
     b"Linux version ",
     b"elfcorehdr=",
     b"Hardware Error]",
@@ -30,7 +35,7 @@ MARKS = (
     b"ut of memory",
     b"Dumping ftrace ",
     b"DMI: ",
-    b"UBSAN: ",
+    b"UBSAN",
     b"RIP: 0010:",
     b" Comm: ",
     b"SError",
@@ -41,21 +46,30 @@ MARKS = (
 # What may stand before the kernel's own words, in any order that a log daemon found good.
 _FAST = re.compile(
     r"(?:<(?P<level>\d{1,3})>)?\[ *(?P<seconds>\d{1,12}\.\d{1,9})\](?:\[ *(?P<caller>[TC]\d{1,10})\])?"
-    r" (?!(?:\S+ )?kernel: |\[ *[TC]\d)"
+    r" (?!(?:\S+ )?kernel: | *\[ *[TC]?\d| *\(\d+\)\[)"
 )
+_CLOCK = r"(?P<{}>\d\d:\d\d:\d\d)(?:[.,]\d{{1,9}})?"
 _PREFIX = re.compile(
     r"<(?P<level>\d{1,3})>"
     r"|\[ *(?P<seconds>\d{1,12}\.\d{1,9})(?:@\d+)?(?: *<[ \d.+]+>)?\]"
     r"|\[ *(?P<caller>[TC]\d{1,10})\]"
-    # `dmesg -T`
-    r"|\[[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d [\d:]{8} \d{4}\]"
-    # /dev/kmsg and netconsole: level, number, microseconds, flags
-    r"|(?P<priority>\d{1,4}),\d{1,20},(?P<micros>\d{1,18}),[^;]{0,80};"
+    # `dmesg -T`, `dmesg -H`, and the programs that keep what a serial console says
+    rf"|\[(?:[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d |\d{{4}}-\d\d-\d\d[T ])?{_CLOCK.format('clock1')}"
+    r"(?: \d{4}|Z|[+-]\d\d:?\d\d)?\]"
+    r"|\[(?:[A-Z][a-z]{2} ?\d\d? \d\d:\d\d| *\+\d{1,12}\.\d{6})\]"
+    # /dev/kmsg and netconsole: level, number, microseconds, flags; netconsole can put the release before them (6.6)
+    r"|(?:\d\.[\w.+-]{2,64},)?(?P<priority>\d{1,4}),\d{1,20},(?P<micros>\d{1,18}),[^;]{0,80};"
     # `dmesg -x`
     r"|[a-z]{3,8} *:[a-z]{3,7} *: "
-    # syslog and journald, and `journalctl -o short-monotonic`
-    r"|(?:\d+ )?(?:[A-Z][a-z]{2} [ \d]\d [\d:]{8}(?:\.\d+)?|\d{4}-\d\d-\d\d[T ][\d:.,]{8,20}(?:Z|[+-]\d\d:?\d\d)?) "
-    r"|(?:[\w.:-]{1,255} )?kernel(?:\[\d+\])?: ?"
+    # syslog and journald; `journalctl` with -o short-monotonic, short-full, and short-unix; OpenWrt
+    rf"|(?:\d+ |[A-Z][a-z]{{2}} )?(?:(?:[A-Z][a-z]{{2}} (?P<day1>[ \d]\d) {_CLOCK.format('clock2')}"
+    rf"|\d{{4}}-\d\d-(?P<day2>\d\d)[T ]{_CLOCK.format('clock3')}(?:Z|[+-]\d\d:?\d\d)?)(?: \d{{4}}(?= )| [A-Z]{{3,5}}(?= ))?"
+    r"|\d{9,10}\.\d{6}) (?:\d{1,3}(?:\.\d{1,3}){3} )?"
+    r"|(?:[\w.:/()-]{1,255} ){0,2}kernel(?:\[\d+\])?(?:: ?| [-\d]+ - - )"
+    # The processor and the thread, as makers of telephones have them
+    r"|\[\d{1,3}: [^\]]{1,40}: *\d{1,10}\]|\(\d{1,3}\)\[\d{1,10}:[^\]]{0,40}\]"
+    # A letter that quotes
+    r"|(?:> ?){1,20}"
 )
 # Anything at all, and then what only printk writes: the console of another system, or another one's log, passed on.
 _FOREIGN = re.compile(r"[^\[]{0,160}?(?:<\d{1,3}>)?(?=\[ *\d{1,12}\.\d{6}\])")
@@ -68,6 +82,7 @@ class Line:
     """What the kernel said. `seconds` of uptime, who said it (`T` thread, `C` CPU), and how grave it is, where the log tells.
 
     `level` is 0 for an emergency, 4 for a warning, 7 for what only a developer reads (include/linux/kern_levels.h).
+    `clock`: what a log daemon's clock showed, in seconds of the month.
     """
 
     text: str
@@ -75,6 +90,7 @@ class Line:
     caller: str | None
     offset: int
     level: int | None = None
+    clock: int | None = None
 
 
 def parse_line(raw: bytes, offset: int = 0) -> Line:
@@ -87,7 +103,7 @@ def parse_line(raw: bytes, offset: int = 0) -> Line:
     if foreign := _FOREIGN.match(line):
         line = line[foreign.end() :]
     line = line.lstrip()
-    seconds, caller, level, start = None, None, None, 0
+    seconds, caller, level, clock, start = None, None, None, None, 0
     while prefix := _PREFIX.match(line, start):
         if prefix["seconds"]:
             seconds = float(prefix["seconds"])
@@ -95,10 +111,20 @@ def parse_line(raw: bytes, offset: int = 0) -> Line:
             seconds = int(prefix["micros"]) / 1e6
         caller = prefix["caller"] or caller
         level = level or prefix["level"] or prefix["priority"]
+        clock = clock or _clock(prefix)
         start = prefix.end()
         while line[start : start + 1] == " ":
             start += 1
-    return Line(line[start:].strip(), seconds, caller, offset, _level(level))
+    return Line(line[start:].strip(), seconds, caller, offset, _level(level), clock)
+
+
+def _clock(prefix: re.Match[str]) -> int | None:
+    """Seconds of the month, or of the day where the date is not known."""
+    time = prefix["clock1"] or prefix["clock2"] or prefix["clock3"]
+    if time is None:
+        return None
+    hours, minutes, seconds = (int(part) for part in time.split(":"))
+    return ((int(prefix["day1"] or prefix["day2"] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _level(priority: str | None) -> int | None:

@@ -85,6 +85,9 @@ class Reader:
         if current and _goes_on(current, header):
             current.merge(header)
             return
+        if current and current.role is Role.LOST and header.role is Role.OOPS and current.release is None and not current.trace:
+            current.begin_again(header, line)
+            return
         block = Block(header, line, self._message)
         self._message, self._after_cut = None, 0
         self.boot.add(block)

@@ -19,7 +19,7 @@ _REPORTING = re.compile(
     |general_protection|divide_error|__die|__die_body|die|die_addr|die_kernel_fault|oops_end|oops_exit|no_context|page_fault_oops
     |kernelmode_fixup_or_oops|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|__do_page_fault|crash_kexec|__crash_kexec
     |arm64_notify_die|bug_handler|brk_handler|call_break_hook|call_el1_break_hook|do_debug_exception|el1h?_\w+|do_mem_abort|do_translation_fault
-    |do_el1_\w+|__do_kernel_fault|do_sp_pc_abort|do_bad_area|do_serror|arm64_serror_panic|arm64_is_fatal_ras_serror|__stack_chk_fail
+    |do_el1_\w+|bad_el\w+|bad_mode|panic_bad_stack|handle_bad_stack|__bad_stack|__do_kernel_fault|do_sp_pc_abort|do_bad_area|do_serror|arm64_serror_panic|arm64_is_fatal_ras_serror|__stack_chk_fail
     |print_\w+|kasan_\w+|__kasan_\w+|__asan_\w+|_?printk|vprintk\w*|end_report|ubsan_\w+|__ubsan_\w+|__might_sleep|___might_sleep
     |__might_resched|schedule_debug|__schedule_bug|nmi_\w+|end_repeat_nmi|default_do_nmi|do_nmi|watchdog|watchdog_\w+
     |__perf_event_overflow|perf_event_overflow|handle_pmi_common|intel_pmu_handle_irq|perf_event_nmi_handler|hung_task_panic|check_hung_\w+
@@ -37,6 +37,7 @@ _WAITING = re.compile(
 )
 # Where who waits is to blame, or whoever let it wait in a place where nobody may.
 _WAITERS = frozenset({Kind.HUNG_TASK, Kind.WARN_PANIC, Kind.STACK_OVERFLOW})
+_SWITCHING = frozenset({"__switch_to", "__switch_to_asm", "__schedule", "schedule"})
 # How an NMI began. What it came to is not what led to a panic inside of it.
 _NMI_ENTRY = frozenset({"end_repeat_nmi", "asm_exc_nmi"})
 # How a processor that is stuck came to tell of it.
@@ -63,6 +64,11 @@ def normalise(function: str) -> str:
     return _SYSCALL.sub("sys_", name) or function
 
 
+def is_reporting(function: str) -> bool:
+    """Whether it only tells of a fault."""
+    return _REPORTING.match(normalise(function)) is not None
+
+
 def relevant(trace: Iterable[Frame], kind: Kind) -> list[Frame]:
     """The frames that lead to the fault, the nearest first: without those that report it, and those that every trace has."""
     return list(_until_entry(trace, kind))
@@ -77,6 +83,9 @@ def _until_entry(trace: Iterable[Frame], kind: Kind) -> Iterator[Frame]:
         if _REPORTING.match(name) or name == last or (kind in _WAITERS and _WAITING.match(name)):
             continue
         if kind in (Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL) and (frame.interrupt or _INTERRUPTED.match(name)):
+            continue
+        # The dump of a task that runs elsewhere begins where it was last switched (kernel/sched/core.c, dump_cpu_task()).
+        if kind is Kind.RCU_STALL and name in _SWITCHING:
             continue
         if _ENTRY.match(name):
             return

@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterable, Sequence
 
 from kdumpd.crashes.taint import decode_letters
-from kdumpd.crashes.text.block import Block, is_fatal_alone
+from kdumpd.crashes.text.block import LOCKUPS, Block, is_fatal_alone
 from kdumpd.crashes.text.boot import Boot
 from kdumpd.crashes.text.grammar import OOPS_ENDS, STACK_PROTECTOR, Role
+from kdumpd.crashes.text.lost import is_panic, lost_is_fatal, lost_kind
 from kdumpd.crashes.text.model import CrashText, Earlier, Frame, Kind, Notes, Process
 from kdumpd.crashes.text.signature import DEPTH, make_signature, normalise, relevant
 
@@ -16,6 +17,10 @@ SURVIVED_SECONDS = 10.0
 SURVIVED_BYTES = 16 << 10
 # One scan finds many hung tasks, one stall is told by many CPUs, and then the panic comes.
 SAME_SECONDS = 10.0
+# Fewer letters of a panic's message may begin more than one.
+SHORTEST_PANIC = 4
+# What comes before these panics is a report of what they name.
+_NAMED_BY_PANIC = LOCKUPS | {Kind.HUNG_TASK, Kind.WARN_PANIC}
 NULL_PAGE = 4096
 _OOPS_TAIL = re.compile(r"(?:: [0-9a-f]{4,16})? \[#\d+\].*$")
 # Where no place is named: who asked for it is no news.
@@ -31,25 +36,26 @@ def choose_boot(boots: Iterable[Boot]) -> Boot:
 def decide(boot: Boot) -> CrashText | None:
     """The answer for one boot; None when nothing ended it."""
     blocks = boot.blocks
-    fatal, panic = _fatal(blocks)
+    fatal, panic = _fatal(blocks, headless=boot.release is None)
     if fatal is None:
         return None
     return _tell(boot, fatal, panic, blocks[: blocks.index(fatal)])
 
 
-def _fatal(blocks: Sequence[Block]) -> tuple[Block | None, Block | None]:
-    """The fault that ended the kernel, and the panic that followed from it."""
+def _fatal(blocks: Sequence[Block], *, headless: bool) -> tuple[Block | None, Block | None]:
+    """The fault that ended the kernel, and the panic that followed from it. `headless`: the log's beginning is lost."""
     for number, block in enumerate(blocks):
         if block.role is Role.OOPS and not _survived(block, blocks[number + 1 :]):
             return block, next((later for later in blocks[number + 1 :] if later.role is Role.PANIC), None)
         if block.role is Role.PANIC:
-            cause = _cause(block, blocks[:number])
+            cause = _cause(block, blocks[:number]) or (_lost_cause(block, blocks[:number]) if headless else None)
             return cause or block, block
-    suspect = next((block for block in blocks if block.role is Role.SUSPECT), None)
     # A part of a log that begins in the middle of a fault.
-    return suspect or next(
-        (block for block in blocks[:1] if block.role is Role.LOST and block.place and block.registers), None
-    ), None
+    lost = next((block for block in blocks[:1] if block.role is Role.LOST), None)
+    if lost and lost_is_fatal(lost):
+        return lost, None
+    suspect = next((block for block in blocks if block.role is Role.SUSPECT), None)
+    return suspect or (lost if lost and lost.place and lost.registers else None), None
 
 
 def _survived(oops: Block, later: Sequence[Block]) -> bool:
@@ -65,9 +71,19 @@ def _survived(oops: Block, later: Sequence[Block]) -> bool:
 
 
 def _long_after(oops: Block, block: Block) -> bool:
-    if oops.last_seconds is None or block.seconds is None:
+    if (passed := _passed(oops.last_seconds, oops.last_clock, block)) is None:
         return block.offset - oops.last_offset > SURVIVED_BYTES
-    return block.seconds - oops.last_seconds > SURVIVED_SECONDS
+    return passed > SURVIVED_SECONDS
+
+
+def _passed(seconds: float | None, clock: int | None, block: Block) -> float | None:
+    """Seconds from a time to the beginning of a fault: by uptime, or else by the clock of the log daemon."""
+    if seconds is not None and block.seconds is not None:
+        return block.seconds - seconds
+    if clock is None or block.clock is None:
+        return None
+    # A clock that went back is at the first day of the next month.
+    return block.clock - clock if block.clock >= clock else float("inf")
 
 
 def _cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
@@ -76,6 +92,9 @@ def _cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
         return next(
             (block for block in reversed(earlier) if block.role is Role.LOST and block.place and _within(block, panic)), None
         )
+    if not panic.panic or len(panic.panic) < SHORTEST_PANIC:
+        # The log ends in the middle of what the panic says.
+        return next((block for block in earlier if block.role is Role.SUSPECT and _within(block, panic)), None)
     own = [block for block in earlier if block.kind is panic.kind and block.role in (Role.SUSPECT, Role.WARNING)]
     if panic.kind is Kind.WARN_PANIC:
         same = [block for block in own if (block.caller, block.cpu) in ((panic.caller, panic.cpu), (panic.caller, None))]
@@ -84,42 +103,57 @@ def _cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
     return next(iter(recent), None) or next(reversed(own), None)
 
 
+def _lost_cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
+    """The rest of the fault that a panic names, where the log begins in the middle of it."""
+    lost = [block for block in earlier if block.role is Role.LOST and (block.place or block.trace) and _within(block, panic)]
+    if panic.kind in _NAMED_BY_PANIC:
+        return next((block for block in lost if lost_kind(block) in (panic.kind, None)), None)
+    if OOPS_ENDS.search(panic.panic or ""):
+        return next(iter(lost), None)
+    # Only the panic's own last line is left of what it said.
+    return next((block for block in lost if is_panic(block)), None)
+
+
 def _within(block: Block, panic: Block) -> bool:
-    if block.seconds is None or panic.seconds is None:
+    if (passed := _passed(block.seconds, block.clock, panic)) is None:
         return panic.offset - block.offset < SURVIVED_BYTES
-    return panic.seconds - block.seconds < SAME_SECONDS
+    return passed < SAME_SECONDS
 
 
 def _tell(boot: Boot, block: Block, panic: Block | None, earlier: Sequence[Block]) -> CrashText:
-    kind = _kind(block)
-    place, guessed = _place(block, kind)
+    kind = _kind(block, panic)
+    shown = panic if panic and _tells_for(panic, block, kind) else block
+    # The trace of a machine check shows only what the processor did at the time.
+    nowhere = block.role is not Role.OOPS and kind is Kind.MACHINE_CHECK
+    place, guessed = (None, False) if nowhere else _place(shown, kind)
     function = normalise(place.function) if place else None
     if function in ("sysrq_handle_crash", "sysrq_handle_crash_key"):
         # Until 4.18 SysRq-c did not panic, it wrote to NULL (commit 8341f2f222d7, "sysrq: Use panic() to force a crash").
         kind = Kind.SYSRQ
-    frames = _signature_frames(block, kind, function)
+    frames = () if nowhere else _signature_frames(shown, kind, function)
     modules = block.modules or (panic.modules if panic else [])
     letters = block.letters if block.release or panic is None else panic.letters
     about = next((each for each in (block, panic) if each and each.release), block)
+    who = panic if panic and block.comm is None and kind is not Kind.HUNG_TASK else block
     return CrashText(
         kind=kind,
         title=_title(panic if block.role is Role.LOST and panic else block, kind, function, place.module if place else None),
         function=function,
         module=place.module if place else None,
         signature=make_signature(kind, function, frames or (_without_numbers(block),)),
-        fatal=is_fatal_alone(block) or panic is not None,
+        fatal=is_fatal_alone(block) or panic is not None or (block.role is Role.LOST and lost_is_fatal(block)),
         low_confidence=guessed,
         panic=panic.panic if panic else None,
         address=block.address,
-        process=Process(comm=block.comm, pid=block.pid, cpu=block.cpu),
+        process=Process(comm=who.comm, pid=who.pid, cpu=who.cpu if block.cpu is None else block.cpu),
         release=about.release or boot.release,
         hardware=block.hardware or (panic.hardware if panic else None) or boot.hardware,
         uptime=block.seconds,
         taint=None if letters is None else decode_letters(letters, [(module.name, module.flags) for module in modules]),
         trace=tuple(block.trace or (panic.trace if panic else ())),
         frames=frames,
-        registers=block.registers,
-        code=block.code,
+        registers=shown.registers,
+        code=shown.code,
         modules=tuple(modules),
         before=Notes(
             first_fault=_first(earlier),
@@ -134,16 +168,28 @@ def _tell(boot: Boot, block: Block, panic: Block | None, earlier: Sequence[Block
     )
 
 
-def _kind(block: Block) -> Kind:
+def _tells_for(panic: Block, block: Block, kind: Kind) -> bool:
+    """Whether only the panic has the trace: a console that shows what is grave has all of a panic, but one line of a lockup."""
+    told = block.place or block.bare_pc or block.trace
+    return not told and (kind in LOCKUPS or block.role is Role.OOPS) and panic.cpu in (block.cpu, None)
+
+
+def _kind(block: Block, panic: Block | None) -> Kind:
     """What the first line could not know yet."""
-    if block.kind not in (Kind.NULL_DEREF, Kind.PAGE_FAULT, Kind.GPF):
-        return block.kind
-    nowhere = block.bare_pc is not None and (block.code is None or "Unable to access" in block.code or "bad " in block.code.lower())
+    kind = block.kind
+    if block.role is Role.LOST:
+        kind = lost_kind(block) or (panic.kind if panic else kind)
+    if kind not in (Kind.NULL_DEREF, Kind.PAGE_FAULT, Kind.GPF):
+        return Kind.WILD_JUMP if block.role is Role.LOST and block.fetch else kind
+    code = (block.code or "").lower()
+    nowhere = block.bare_pc is not None and (not code or "unable to access" in code or "bad " in code or "????" in code)
     if block.fetch or nowhere:
         return Kind.WILD_JUMP
-    if block.kind is Kind.PAGE_FAULT and block.header.get("number") and block.address and int(block.address, 16) < NULL_PAGE:
+    # Of a page fault, CR2 is the address.
+    address = block.address or block.registers.get("CR2")
+    if kind is Kind.PAGE_FAULT and address and int(address, 16) < NULL_PAGE:
         return Kind.NULL_DEREF
-    return block.kind
+    return kind
 
 
 def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
@@ -152,8 +198,6 @@ def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
         return Frame(block.place[0], block.place[1], True), False
     if found := STACK_PROTECTOR.search(block.panic or ""):
         return Frame(found["function"] or found["bare"], found["module"], True), False
-    if _comes_from_nowhere(block):
-        return None, False
     if kind is Kind.WILD_JUMP and block.link:
         # The trace of arm64 leaves out the function that made the last call (arch/arm64/kernel/stacktrace.c).
         return Frame(*block.link, True), False
@@ -165,18 +209,11 @@ def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
 
 
 def _signature_frames(block: Block, kind: Kind, function: str | None) -> tuple[str, ...]:
-    if _comes_from_nowhere(block):
-        return ()
     near = relevant((frame for frame in block.trace if frame.reliable), kind)
     names = [normalise(frame.function) for frame in near]
     if function and function not in names[:1]:
         names.insert(0, function)
     return tuple(names[:DEPTH])
-
-
-def _comes_from_nowhere(block: Block) -> bool:
-    """Whether the trace shows only what the processor did at the time when the hardware failed."""
-    return block.role is Role.PANIC and block.kind is Kind.MACHINE_CHECK
 
 
 def _without_numbers(block: Block) -> str:
@@ -194,7 +231,9 @@ def _first(earlier: Sequence[Block]) -> Earlier | None:
 
 def _title(block: Block, kind: Kind, function: str | None, module: str | None) -> str:
     """One line: what the kernel said first, and where."""
-    said = _OOPS_TAIL.sub("", block.first_line.removeprefix("Oops: ")) or block.first_line
+    said = _OOPS_TAIL.sub("", block.first_line.removeprefix("Oops: "))
+    if said in ("", "Internal error: "):
+        said = block.first_line
     if block.role is Role.WARNING and (where := block.header.get("place")):
         said = f"WARNING at {where}" + (f": {block.message}" if block.message else "")
     elif block.role is Role.WARNING and (what := block.header.get("lockdep")):
@@ -203,4 +242,4 @@ def _title(block: Block, kind: Kind, function: str | None, module: str | None) -
         said = "a fault whose first line is not in the log"
     if function is None or kind in _PLACELESS or (block.role is Role.PANIC and module is None):
         return said
-    return f"{said.rstrip('.')}, in {function}()" + (f" of module {module}" if module else "")
+    return f"{said.rstrip('.:')}, in {function}()" + (f" of module {module}" if module else "")
