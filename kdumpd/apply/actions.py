@@ -15,6 +15,7 @@ from kdumpd.plan.ours import misses_hotplug
 from kdumpd.plan.readiness import judge
 from kdumpd.plan.rollback import make_rollback
 from kdumpd.plan.steps import Plan
+from kdumpd.plan.withdraw import make_withdrawal
 from kdumpd.policy.model import Policy
 
 # Is asked before a plan is carried out.
@@ -66,6 +67,25 @@ def _follow_policy(root: Path, policy_file: Path, report: Report) -> None:
         return
     facts = look(policy, root)
     apply_plan(Plan(steps=arming_steps(policy, facts)), facts, root, report)
+
+
+def withdraw(
+    root: Path, policy_file: Path, report: Report, *, agreed: Agreed = lambda _: True, boot_loader: bool = True
+) -> Plan | None:
+    """Takes back all that was ever applied. Returns the plan that was carried out, None when it was not agreed to.
+
+    Raises:
+        KdumpdError: it could not be done; `apply_plan` says how far it got.
+    """
+    with lock(root):
+        recover(root, report)
+        facts = look(policy_in_force(policy_file, root).policy or Policy(), root)
+        plan = make_withdrawal(facts, boot_loader=boot_loader)
+        if not agreed(plan):
+            return None
+        # What a person has changed is kept beside it: kdumpd goes, so it has no other place for that.
+        apply_plan(plan, facts, root, report, overwrite=True)
+    return plan
 
 
 def arm(root: Path, policy_file: Path, report: Report, *, rebuild: bool = False) -> bool:

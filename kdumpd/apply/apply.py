@@ -1,34 +1,38 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Carries a plan out: files and boot loader all or nothing, then what can simply be tried again."""
 
-import json
+import contextlib
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from kdumpd.apply.boot_loader import check_result, run_tool
 from kdumpd.apply.read_back import check_syntax
+from kdumpd.apply.records import folders_to_make, missing_folders, records
 from kdumpd.errors import ApplyError, NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet, Facts
 from kdumpd.host.images import read_images
+from kdumpd.host.original import forget_made_folder, note_made_folders
 from kdumpd.host.read import has_modules, read_dump_sets, read_kexec
 from kdumpd.image import load
 from kdumpd.image.build import build_image, remove_old_images
 from kdumpd.plan.ours import misses_hotplug
 from kdumpd.plan.steps import (
     BuildImage,
+    ForgetDumpKernel,
     LoadByKdumpTools,
     LoadDumpKernel,
     LoadModule,
     MakeFolder,
     Plan,
     RemoveFile,
+    RemoveFolder,
     RunTool,
     SetKernelValue,
     Step,
     WriteFile,
-    fingerprint,
+    saved_copy,
 )
 from kdumpd.run import run
 from kdumpd.transaction import Transaction, undo_unfinished
@@ -61,7 +65,14 @@ def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrit
             run_tool(tool.argv)
             check_result(root, tool)
     else:
-        _change_files([*(_saved_copy(step) for step in edited), *files], tools, _values_before(plan), facts, root, report)
+        _change_files(
+            [*(saved_copy(step.path, step.before or "") for step in edited), *files],
+            tools,
+            _values_before(plan),
+            facts,
+            root,
+            report,
+        )
     do_steps(tuple(step for step in plan.steps if not isinstance(step, WriteFile | RemoveFile | RunTool)), facts, root, report)
 
 
@@ -69,10 +80,12 @@ def _change_files(
     files: list[FileStep], tools: list[RunTool], values: Mapping[str, str], facts: Facts, root: Path, report: Report
 ) -> None:
     rendered = layout.absolute(layout.RENDERED)
-    # A rollback brings its own record of what kdumpd has rendered.
-    records = not any(step.path == rendered for step in files)
+    # A way back brings its own record of what kdumpd has rendered.
+    is_way_back = any(step.path == rendered for step in files)
+    remembered = [] if is_way_back else list(records(files, values, facts, root))
+    new_folders = list(folders_to_make(files, root))
     touched = [path for tool in tools for path in tool.touches]
-    paths = dict.fromkeys([*(step.path for step in files), *touched, rendered])
+    paths = dict.fromkeys([*(step.path for step in files), *touched, *(step.path for step in remembered)])
     # What a program touches is put back as it was; what it only makes out of our files, it can make again.
     repeatable = [tool.argv for tool in tools if not tool.touches]
     changed_by: list[RunTool] = []
@@ -85,8 +98,8 @@ def _change_files(
                     check_syntax(root, step.path)
                 else:
                     transaction.remove(step.path)
-            if records:
-                transaction.write(rendered, _record(facts.rendered, files), 0o644)
+            for record in remembered:
+                transaction.write(record.path, record.content.encode(errors="surrogateescape"), record.mode)
             for tool in tools:
                 report(tool.summary)
                 changed_by.append(tool)
@@ -101,6 +114,7 @@ def _change_files(
         # Interrupted, a program still runs to its end.
         _run_again([tool for tool in changed_by if not tool.touches], problem)
         raise
+    note_made_folders(root, new_folders)
 
 
 def _run_again(tools: list[RunTool], problem: BaseException) -> None:
@@ -138,27 +152,40 @@ def do_steps(steps: tuple[Step, ...], facts: Facts, root: Path, report: Report) 
         report(step.summary)
         match step:
             case MakeFolder(path=path, mode=mode):
+                note_made_folders(root, missing_folders(root, path))
                 (root / path.lstrip("/")).mkdir(mode=mode, parents=True, exist_ok=True)
+            case RemoveFolder(path=path):
+                _remove_folder(root, path)
             case SetKernelValue(path=path, value=value):
                 (root / path.lstrip("/")).write_text(f"{value}\n")
             case LoadModule(name=name):
                 run(["modprobe", name], timeout=MODPROBE_TIMEOUT)
-            case LoadByKdumpTools():
-                _load_by_kdump_tools(root)
-            case BuildImage():
-                _build(root, step, facts, report)
-            case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
-                wanted = DumpSet(
-                    kernel=kernel,
-                    initrd=initrd,
-                    command_line=command_line,
-                    boot_id=facts.boot_id,
-                    # As seen before kexec looks: what changes in between is found out at the next look, never taken for known.
-                    memory=facts.hardware.memory,
-                    cpus=facts.hardware.cpus,
-                )
-                load.load(root, wanted)
-                remove_old_images(root, _images_to_keep(root, facts))
+            case _:
+                _change_dump_kernel(step, facts, root, report)
+
+
+def _change_dump_kernel(step: Step, facts: Facts, root: Path, report: Report) -> None:
+    match step:
+        case LoadByKdumpTools():
+            _load_by_kdump_tools(root)
+        case BuildImage():
+            _build(root, step, facts, report)
+        case LoadDumpKernel(kernel=kernel, initrd=initrd, command_line=command_line):
+            wanted = DumpSet(
+                kernel=kernel,
+                initrd=initrd,
+                command_line=command_line,
+                boot_id=facts.boot_id,
+                # As seen before kexec looks: what changes in between is found out at the next look, never taken for known.
+                memory=facts.hardware.memory,
+                cpus=facts.hardware.cpus,
+            )
+            load.load(root, wanted)
+            remove_old_images(root, _images_to_keep(root, facts))
+        case ForgetDumpKernel(unload=unload):
+            if unload:
+                load.unload(root)
+            load.forget(root)
 
 
 def _images_to_keep(root: Path, facts: Facts) -> frozenset[str]:
@@ -210,15 +237,10 @@ def _refusal(edited: list[FileStep]) -> ApplyError:
     )
 
 
-def _saved_copy(step: FileStep) -> WriteFile:
-    """What a person wrote, beside it. No program reads a file of that ending, and two versions have two names."""
-    content = step.before or ""
-    return WriteFile(path=f"{step.path}.saved-{fingerprint(content)[:8]}", content=content, before=None)
-
-
-def _record(before: Mapping[str, str], files: list[FileStep]) -> bytes:
-    """By which kdumpd knows its own files again."""
-    gone = {step.path for step in files if isinstance(step, RemoveFile)}
-    kept = {path: known for path, known in before.items() if path not in gone}
-    now = kept | {step.path: fingerprint(step.content) for step in files if isinstance(step, WriteFile)}
-    return (json.dumps(now, indent=2) + "\n").encode()
+def _remove_folder(root: Path, path: str) -> None:
+    folder = root / path.lstrip("/")
+    # Not empty: somebody else uses it by now.
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+    if not folder.exists():
+        forget_made_folder(root, path)

@@ -12,7 +12,7 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def agreed(plan: Plan, yes: bool) -> bool:
+def agreed(plan: Plan, yes: bool, *, hint: str = "see it: kdumpd plan; do it: add --yes") -> bool:
     """Shows the plan and asks, unless the command line has said yes already, or there is nothing to do.
 
     Raises:
@@ -20,7 +20,7 @@ def agreed(plan: Plan, yes: bool) -> bool:
     """
     if yes or plan.is_empty:
         return True
-    need_terminal("something would change", hint="see it: kdumpd plan; do it: add --yes")
+    need_terminal("something would change", hint=hint)
     print(f"would:\n{plan}")
     return said_yes("do it?", otherwise="nothing was changed")
 

@@ -83,6 +83,19 @@ def make_parser() -> argparse.ArgumentParser:
     _add_policy(rollback)
     _add_changes(rollback)
 
+    withdraw = _command(commands, "withdraw", "take back every change that kdumpd has made", """\
+        Unloads the dump kernel, takes kdumpd's parameters out of the boot loader, gives each file back to whoever had it before,
+        removes the others, and sets the kernel's values as they were. The policy, the dump images and the crashes stay. What a
+        person has changed in a file of kdumpd's is kept beside it. Shows the plan and asks first. kdumpd.service applies the
+        policy again when it starts, so before this: systemctl disable --now kdumpd. `apt remove kdumpd` does both.""")  # fmt: skip
+    _add_policy(withdraw)
+    withdraw.add_argument("--yes", action="store_true", help="do not ask")
+    withdraw.add_argument(
+        "--keep-boot-loader",
+        action="store_true",
+        help="take back its files, but do not update it; for one that can't be updated now",
+    )
+
     estimate = _command(commands, "estimate", "how much memory a dump kernel needs here, line by line", """\
         Adds up what a dump kernel needs on this machine, with the reason for each line; after a crash was captured, from
         what that capture really used. This is what `crashkernel: auto` asks for. Run it as root: others may not read what

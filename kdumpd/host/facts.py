@@ -10,6 +10,7 @@ from kdumpd.host.hotplug import Hardware
 from kdumpd.host.kernel_image import KernelImage
 from kdumpd.host.memory_map import MemoryMap
 from kdumpd.host.mounted import Mounted
+from kdumpd.host.original import Original
 from kdumpd.host.platform import Platform
 from kdumpd.host.security import Security
 from kdumpd.host.storage import Storage
@@ -112,10 +113,14 @@ class Pstore:
 
 @dataclass(frozen=True, kw_only=True)
 class KdumpTools:
-    """Debian's kdump-tools: how it called kexec the last time, and whether that was in this boot."""
+    """Debian's kdump-tools: how it called kexec the last time, and whether that was in this boot.
+
+    `own_settings` is its /etc/default/kdump-tools as the package brings it, where it had to lay that beside ours.
+    """
 
     last_command: str | None
     loaded_in_this_boot: bool
+    own_settings: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +170,9 @@ class Facts:
     `kernel_image` is the kernel for the dump: the policy's, or the one that runs; None when it is not there. `dump_release`
     is its release, None when it does not tell, and `has_modules` whether its modules are installed. `storage` is the way to
     the root file system, `root_obstacle` why an /init of a few lines could not mount it. `state` are the mounts on the way to
-    /var/lib/kdumpd, but that of /. `images` are the names of the dump images that are there.
+    /var/lib/kdumpd, but that of /. `images` are the names of the dump images that are there. `saved_copies` are files
+    that `kdumpd apply --overwrite` has left beside those of kdumpd; `made_folders` are the folders that it has made, with the names
+    in them.
     """
 
     release: str
@@ -196,6 +203,9 @@ class Facts:
     rendered: Mapping[str, str]
     templates: Mapping[str, str]
     previous: Generation | None
+    original: Original
+    saved_copies: frozenset[str]
+    made_folders: Mapping[str, frozenset[str]]
     missing_tools: tuple[str, ...]
 
     @property

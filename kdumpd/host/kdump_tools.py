@@ -11,6 +11,8 @@ from kdumpd.host.facts import KdumpTools
 from kdumpd.run import find_program
 
 UCF_HASHES = Path("var/lib/ucf/hashfile")
+# Where ucf lays the package's own version, when another file is already there and stays (ucf(1)).
+UCF_DIST = ".ucf-dist"
 DEFAULT_COREDIR = "/var/crash"
 COREDIR = "KDUMP_COREDIR="
 
@@ -22,7 +24,14 @@ def read_kdump_tools(root: Path) -> KdumpTools | None:
     coredir = _coredir(read_text(root / layout.KDUMP_TOOLS) or "")
     # kdump-config leaves there what it called kexec with.
     record = root / coredir.lstrip("/") / "kexec_cmd"
-    return KdumpTools(last_command=read_text(record), loaded_in_this_boot=_is_of_this_boot(root, record))
+    return KdumpTools(
+        last_command=read_text(record), loaded_in_this_boot=_is_of_this_boot(root, record), own_settings=_own_settings(root)
+    )
+
+
+def _own_settings(root: Path) -> str | None:
+    beside = layout.KDUMP_TOOLS.with_name(f"{layout.KDUMP_TOOLS.name}{UCF_DIST}")
+    return read_text(root / beside) if _ucf_knows(root, beside, layout.KDUMP_TOOLS) else None
 
 
 def _coredir(settings: str) -> str:
@@ -41,10 +50,15 @@ def _is_of_this_boot(root: Path, record: Path) -> bool:
 
 def is_as_its_package_brought_it(root: Path, path: Path) -> bool:
     """Whether ucf knows this very content as the package's own: nobody has changed it."""
+    return _ucf_knows(root, path, path)
+
+
+def _ucf_knows(root: Path, path: Path, settings: Path) -> bool:
+    """Whether what is at `path` is what a package has brought as its `settings`."""
     if not exists(root / UCF_HASHES):
         return False
     try:
         digest = hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()
     except OSError:
         return False
-    return f"{digest}  {layout.absolute(path)}" in (read_text(root / UCF_HASHES) or "").splitlines()
+    return f"{digest}  {layout.absolute(settings)}" in (read_text(root / UCF_HASHES) or "").splitlines()

@@ -23,6 +23,9 @@ BOOT_PARAMETERS = STATE / "boot-parameters"
 LAST_LOADED = STATE / "last-loaded.json"
 LOADED_BEFORE = STATE / "loaded-before.json"
 RENDERED = STATE / "rendered.json"
+# The machine before kdumpd; and the folders that kdumpd has made, one in a line.
+ORIGINAL = STATE / "original.json"
+MADE_FOLDERS = STATE / "made-folders"
 TEST = STATE / "test.json"
 LAST_TEST = STATE / "last-test.json"
 REPORTED = STATE / "reported-crashes.json"
@@ -52,7 +55,7 @@ RAMOOPS_OPTIONS = Path("etc/modprobe.d/kdumpd-ramoops.conf")
 UDEV_RULE = Path("etc/udev/rules.d/50-kdump-tools.rules")
 CAPTURE_DROP_IN = Path("etc/systemd/system/kdumpd-capture.service.d/50-policy.conf")
 # kdumpd's own memory of what it did, which nobody has a reason to edit.
-RECORDS = (BOOT_PARAMETERS, IN_FORCE, ROLLED_BACK)
+RECORDS = (BOOT_PARAMETERS, IN_FORCE, ROLLED_BACK, RENDERED, ORIGINAL)
 MANAGED = (
     GRUB_DROP_IN,
     KDUMP_TOOLS,

@@ -20,6 +20,7 @@ from kdumpd.host.kdump_tools import is_as_its_package_brought_it, read_kdump_too
 from kdumpd.host.kernel_image import read_kernel_image
 from kdumpd.host.memory_map import read_memory_map
 from kdumpd.host.mounted import read_mounts_of_state, root_obstacle
+from kdumpd.host.original import read_made_folders, read_original
 from kdumpd.host.platform import read_platform
 from kdumpd.host.pstore import read_pstore
 from kdumpd.host.security import read_security
@@ -107,6 +108,9 @@ def read_facts(
         rendered=_rendered(root),
         templates=_templates(root),
         previous=read_previous(root),
+        original=read_original(root),
+        saved_copies=frozenset(f"/{copy.relative_to(root)}" for path in layout.MANAGED for copy in _saved_copies(root / path)),
+        made_folders=read_made_folders(root),
         missing_tools=_missing_tools(generator),
     )
 
@@ -140,6 +144,10 @@ def _read_when_free(path: Path) -> str | None:
                 fact = f"somebody has been loading a dump kernel for {BUSY_PATIENCE:.0f} s, the kernel says nothing until then"
                 raise BusyError(fact, hint="see who: ps -C kexec -f") from problem
             time.sleep(BUSY_PAUSE)
+
+
+def _saved_copies(path: Path) -> Iterable[Path]:
+    return path.parent.glob(f"{path.name}.saved-*")
 
 
 def _missing_tools(generator: Generator | None) -> tuple[str, ...]:

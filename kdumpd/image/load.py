@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from kdumpd.capture.durable import write_file
+from kdumpd.capture.durable import remove_file, write_file
 from kdumpd.errors import NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet
@@ -111,6 +111,12 @@ def unload(root: Path) -> None:
     _try_syscalls([["kexec", syscall, "-p", "-u"] for syscall in _allowed(read_security(root))])
     if read_kexec(root).loaded:
         raise ToolError("kexec ended well, but the dump kernel is still loaded")
+
+
+def forget(root: Path) -> None:
+    """Nothing counts as loaded before any more."""
+    for record in (layout.LAST_LOADED, layout.LOADED_BEFORE):
+        remove_file(root / record)
 
 
 def _kexec_load(root: Path, dump_set: DumpSet) -> None:

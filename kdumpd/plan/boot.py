@@ -91,7 +91,7 @@ def _grubby(wanted: tuple[str, ...], facts: Facts) -> Iterator[RunTool]:
 
 def _systemd_boot(wanted: tuple[str, ...], facts: Facts) -> Iterator[WriteFile | RunTool]:
     boot = facts.boot
-    content = _kernel_cmdline(wanted, facts)
+    content = kernel_cmdline(wanted, facts, stale=_no_longer_wanted(wanted, facts))
     path = layout.absolute(layout.KERNEL_CMDLINE)
     changes = content != boot.kernel_cmdline
     if changes:
@@ -103,12 +103,11 @@ def _systemd_boot(wanted: tuple[str, ...], facts: Facts) -> Iterator[WriteFile |
             yield RunTool(argv=argv, reason=reason, touches=boot.entry_files, expects=wanted)
 
 
-def _kernel_cmdline(wanted: tuple[str, ...], facts: Facts) -> str:
+def kernel_cmdline(wanted: tuple[str, ...], facts: Facts, *, stale: tuple[str, ...]) -> str:
     """What /etc/kernel/cmdline must say: what it says now, or without it, what kernel-install takes for it."""
     now = facts.boot.kernel_cmdline
     lines = now.splitlines() if now is not None else [facts.command_line]
     dropped = {CRASHKERNEL} if now is not None else {CRASHKERNEL, *ADDED_BY_LOADERS}
-    stale = _no_longer_wanted(wanted, facts)
     # systemd 257 skips lines that begin with #, 252 does not know comments.
     comments = [line for line in lines if line.startswith("#")]
     words = tokenize(" ".join(line for line in lines if not line.startswith("#")))

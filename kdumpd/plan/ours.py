@@ -17,7 +17,12 @@ def was_edited(path: str, facts: Facts) -> bool:
     found = facts.files[path]
     if found.content is None or found.pristine or path in RECORDS:
         return False
-    return facts.rendered.get(path) != fingerprint(found.content)
+    return was_changed(path, found.content, facts)
+
+
+def was_changed(path: str, content: str, facts: Facts) -> bool:
+    """Whether this is something else than kdumpd wrote there."""
+    return facts.rendered.get(path) != fingerprint(content)
 
 
 def is_loaded_for(policy: Policy, facts: Facts) -> bool:

@@ -80,6 +80,17 @@ class MakeFolder(_OneLine):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoveFolder(_OneLine):
+    """Remove a folder that kdumpd has made, unless there is something in it by then."""
+
+    path: str
+
+    @property
+    def summary(self) -> str:
+        return f"remove the folder {self.path}"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunTool(_OneLine):
     """Run a program that makes the boot loader's files, and why.
 
@@ -127,6 +138,17 @@ class LoadDumpKernel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForgetDumpKernel(_OneLine):
+    """Unload the dump kernel, if it is ours, and see to it that no later start of kdumpd loads it again."""
+
+    unload: bool
+
+    @property
+    def summary(self) -> str:
+        return "unload the dump kernel" if self.unload else "forget the dump kernel that was loaded last"
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoadByKdumpTools(_OneLine):
     """Let kdump-tools load the dump kernel, by the file that was rendered for it."""
 
@@ -149,7 +171,19 @@ class LoadModule(_OneLine):
         return f"load the module {self.name}: {self.reason}"
 
 
-Step = WriteFile | RemoveFile | SetKernelValue | MakeFolder | RunTool | BuildImage | LoadDumpKernel | LoadByKdumpTools | LoadModule
+Step = (
+    WriteFile
+    | RemoveFile
+    | SetKernelValue
+    | MakeFolder
+    | RemoveFolder
+    | RunTool
+    | BuildImage
+    | LoadDumpKernel
+    | ForgetDumpKernel
+    | LoadByKdumpTools
+    | LoadModule
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +214,11 @@ class Plan:
 def fingerprint(content: str) -> str:
     """By which kdumpd knows its own file again: SHA-256 in hex."""
     return hashlib.sha256(content.encode(errors="surrogateescape")).hexdigest()
+
+
+def saved_copy(path: str, content: str) -> WriteFile:
+    """What a person wrote, beside it. No program reads a file of that ending, and two versions have two names."""
+    return WriteFile(path=f"{path}.saved-{fingerprint(content)[:8]}", content=content, before=None)
 
 
 def _diff(path: str, before: str | None, after: str | None) -> str:

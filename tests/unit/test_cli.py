@@ -35,6 +35,7 @@ COMMANDS = [
     "policy show",
     "policy schema",
     "rollback",
+    "withdraw",
     "estimate",
     "early",
     "kernel add",
