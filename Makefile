@@ -9,13 +9,16 @@ RUFF_VERSION := 0.14.4
 ATHERIS_VERSION := 3.0.0
 ATHERIS := $(TOOLS)/atheris-$(ATHERIS_VERSION)
 FUZZ_TARGETS := text report records
+SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-roots.sh packaging/completions/*.bash \
+	$(addprefix packaging/deb/,config postinst postrm prerm tests/crash-and-come-back) packaging/dracut/*/*.sh packaging/examples/* \
+	packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* packaging/initrd/* packaging/kernel/*/*
 DEB := build/kdumpd.deb
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pydbus python3-pyudev python3-yaml
 TEST_MODULES := python3-dbusmock python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock python3-pytest-xdist
-CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) mypy procps python3-venv shellcheck systemd
+CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) lintian mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3 scdoc
 TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) dbus-daemon grub-common kexec-tools libglib2.0-bin man-db scdoc systemd util-linux zsh
 VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
@@ -54,9 +57,9 @@ check: $(RUFF) deb ## linters and types
 	$(RUFF) format --check .
 	$(RUFF) check .
 	mypy
-	shellcheck docs/build-pages packaging/kernel/*/* .ci/run tests/verify-units.sh tests/vm/make-roots.sh packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* \
-		packaging/dracut/*/*.sh packaging/completions/*.bash packaging/initrd/* packaging/examples/*
+	shellcheck $(SHELL_SCRIPTS)
 	tests/verify-units.sh $(DEB)
+	lintian --allow-root --fail-on error,warning $(DEB)
 
 format: $(RUFF) ## format the code
 	$(RUFF) format .

@@ -2,6 +2,7 @@
 """The way back to the machine before kdumpd."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -359,3 +360,12 @@ def test_a_record_of_the_machine_before_that_is_damaged_is_as_good_as_none(machi
 
     assert not (machine.root / "etc/default/grub.d/kdumpd.cfg").exists()
     assert not Path(machine.root / "var/lib/kdumpd/original.json").exists()
+
+
+def test_a_purge_knows_every_file_that_kdumpd_renders() -> None:
+    postrm = (Path(__file__).parents[2] / "packaging/deb/postrm").read_text()
+    (rendered,) = re.findall(r'^RENDERED="(.*?)"', postrm, re.DOTALL | re.MULTILINE)
+
+    assert set(rendered.split()) == {layout.absolute(path) for path in layout.MANAGED if layout.STATE not in path.parents}
+    assert f"STATE={layout.absolute(layout.STATE)}\n" in postrm
+    assert f"$STATE/{layout.MADE_FOLDERS.name}" in postrm
