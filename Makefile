@@ -12,9 +12,6 @@ FUZZ_TARGETS := text report records
 SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-roots.sh packaging/completions/*.bash \
 	$(addprefix packaging/deb/,config postinst postrm prerm tests/crash-and-come-back) packaging/dracut/*/*.sh packaging/examples/* \
 	packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* packaging/initrd/* packaging/kernel/*/*
-SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-roots.sh packaging/completions/*.bash \
-	$(addprefix packaging/deb/,config postinst postrm prerm tests/crash-and-come-back) packaging/dracut/*/*.sh packaging/examples/* \
-	packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* packaging/initrd/* packaging/kernel/*/*
 DEB := build/kdumpd.deb
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 ARGS ?=
