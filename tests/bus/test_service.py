@@ -302,6 +302,7 @@ def test_a_polkit_that_waits_for_a_password_holds_nobody_else_up(
 
 
 def test_who_listens_hears_what_a_command_has_changed(client: Client, machine: FakeMachine) -> None:
+    assert client.get("Armed") is True
     actions.disarm(machine.root)
     look_and_publish(machine.root, machine.root / "etc/kdumpd.yaml")
 

@@ -29,7 +29,8 @@ def machine(tmp_path: Path, stubs: Stubs) -> FakeMachine:
     loaded = machine.root / "sys/kernel/kexec_crash_loaded"
     stubs.add("update-grub", machine.update_grub())
     stubs.add("makedumpfile")
-    stubs.add("kexec", f'case "$*" in *-u*) echo 0 > {loaded};; *) echo 1 > {loaded};; esac')
+    # At once: nobody ever reads half of what sysfs says.
+    stubs.add("kexec", f'case "$*" in *-u*) echo 0;; *) echo 1;; esac > {loaded}.new && mv {loaded}.new {loaded}')
     machine.add_generator(stubs)
     return machine
 
