@@ -32,7 +32,7 @@ def kexec(machine: FakeMachine, stubs: Stubs, script: str) -> None:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "BUSY_PATIENCE", 0.2)
+    monkeypatch.setattr(load, "BUSY_PATIENCE", 2.0)
     monkeypatch.setattr(load, "BUSY_PAUSE", 0.01)
 
 
