@@ -223,6 +223,8 @@ def test_the_title_is_the_kernels_own_first_line_and_the_place(name: str, title:
         "[01:02:03.123] [   12.345678] ",
         "<4>[   12.345678]  [3:    kworker/u16:1:   97] ",
         "<4>[   12.345678]  (1)[1203:mdlog]",
+        "[   12.345678 / 09-26 13:22:37.704][2][662][ndroid.systemui] ",
+        "<4>[   12.345678] \x01c",
         "> > ",
         "\x1b[33m[   12.345678] \x1b[0m",
     ],

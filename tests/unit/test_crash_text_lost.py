@@ -97,7 +97,27 @@ def test_a_trace_that_no_fault_goes_with_is_no_crash() -> None:
         ("kernel BUG at mm/sl", Kind.BUG),
         ("watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:1]\nKernel panic - not syncing", Kind.SOFT_LOCKUP),
         ("watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:1]\nKernel panic - not syncing: so", Kind.SOFT_LOCKUP),
+        ("watchdog: BUG: soft lockup - CPU#1 stuck for 22s! [a:1]\nKernel panic - not syncing: softlo", Kind.SOFT_LOCKUP),
+        ("WARNING: CPU: 1 PID: 2 at a.c:1 f+0x1/0x2\nKernel panic - not syncing: kernel: pan", Kind.WARN_PANIC),
+        # Not an address in the first page, but the beginning of another.
+        ("BUG: unable to handle page fault for address: ff", Kind.PAGE_FAULT),
     ],
 )
 def test_a_log_that_ends_in_the_middle_of_a_line_is_read_as_far_as_it_goes(end: str, kind: Kind) -> None:
     assert read(f"usb 1-1: new device\n{end}").kind is kind
+
+
+def test_half_a_name_is_no_place() -> None:
+    oops = "BUG: kernel NULL pointer dereference, address: 0000000000000008\nRIP: 0010:acme_re"
+
+    assert read(oops).function is None
+    assert read(f"{oops}ad+0x1").function == "acme_read"
+
+
+def test_a_list_of_modules_goes_on_after_what_others_said() -> None:
+    others = "usb 1-1: new device\neth0: link is up\n"
+    found = read(
+        f"Oops: 0000 [#1] SMP\nModules linked in: one two\n{others} three(OE) four\nCPU: 1 PID: 2 Comm: x Not tainted 6.1.0 #1\n"
+    )
+
+    assert [module.name for module in found.modules] == ["one", "two", "three", "four"]

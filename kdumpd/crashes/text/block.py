@@ -15,6 +15,8 @@ MAX_REGISTERS = 64
 PATIENCE = 60
 # arch/arm64/include/asm/esr.h, ESR_ELx_EC_IABT_CUR
 INSTRUCTION_ABORT = 0x21
+# So many lines of others may stand between two of a list of modules.
+MODULES_PATIENCE = 3
 LOCKUPS = frozenset({Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL})
 
 # No name is longer than the kernel lets it be: KSYM_NAME_LEN (512), MODULE_NAME_LEN (56), and 64 for what a kworker is called.
@@ -27,7 +29,8 @@ _FRAME = re.compile(
     rf"{_MODULE}(?: \([A-Z]+\))?$"
 )
 _PLACE = re.compile(
-    rf"(?:RIP: (?P<segment>[0-9a-f]{{4}}):(?:\[<\S+>\] )*|e?pc : (?:\[<\S+>\] ?)?)(?:{_SYMBOL}{_MODULE}|(?P<bare>\S+))"
+    rf"(?:RIP: (?P<segment>[0-9a-f]{{4}}):(?:\[<\S+>\] )*|e?pc : (?:\[<\S+>\] ?)?)"
+    rf"(?:{_SYMBOL}{_MODULE}|(?P<begun>[\w.$]{{1,512}})\+|(?P<bare>\S+))"
 )
 # arm64: where the call came from that led to the pc.
 _LINK = re.compile(rf"lr : (?:\[<\S+>\] ?)?{_SYMBOL}{_MODULE}")
@@ -92,11 +95,11 @@ class Block:
         self.pid = _number(header.get("pid") or header.get("pid2"))
         self.comm: str | None = header.get("comm")
         self.number = _number(header.get("number"))
-        self.place: tuple[str | None, str | None] | None = None
+        self.place: tuple[str, str | None] | None = None
         if function := header.get("function"):
             self.place = (function, header.get("module"))
         self.link: tuple[str, str | None] | None = None
-        self.address: str | None = header.get("address")
+        self.address: str | None = header.get("address") or _whole(header.get("cr2"))
         self.memory_fault = False
         self.release: str | None = None
         self.letters: str | None = None
@@ -110,10 +113,11 @@ class Block:
         self.ended = False
         self.settled = False
         self._idle = 0
+        self._cut = False
         self._traces = 0
         self._user = False
         self._interrupt = False
-        self._listing_modules = False
+        self._listing_modules = 0
         self._aside = False
         self._elsewhere = False
 
@@ -138,6 +142,7 @@ class Block:
 
     def take(self, line: Line) -> None:
         """A line that comes after the first."""
+        self._cut = line.cut
         for pattern, handler in _HANDLERS:
             if found := pattern.match(line.text):
                 handler(self, found)
@@ -147,7 +152,8 @@ class Block:
                 self._idle += 1
                 return
         self._idle = 0
-        self._listing_modules = self._listing_modules and (found is None or found.re is _MODULES)
+        if found is not None and found.re is not _MODULES:
+            self._listing_modules = 0
         self.last_offset, self.last_seconds, self.last_clock = line.offset, line.seconds, line.clock
 
     def _frame(self, found: re.Match[str]) -> None:
@@ -169,10 +175,12 @@ class Block:
         # What a trace passes is where an interrupt came. That is the fault for a lockup, and an accident for all else.
         # After its end an oops says its registers once more (arch/x86/kernel/dumpstack.c, oops_end(), __show_regs()).
         if self._traces == 0 or self.kind in LOCKUPS or (self.role is Role.LOST and self.ended):
-            if found["function"] or not _ADDRESS.match(found["bare"]):
-                self.place = (found["function"] or found["bare"], found["module"])
-            else:
+            if name := found["function"] or found["begun"]:
+                self.place = (name, found["module"])
+            elif _ADDRESS.match(found["bare"]):
                 self.bare_pc = found["bare"]
+            elif not self._cut:
+                self.place = (found["bare"], None)
 
     def _linked(self, found: re.Match[str]) -> None:
         self.link = self.link or (found["function"], found["module"])
@@ -239,14 +247,14 @@ class Block:
             self.code = self.code or found["code"].strip()
 
     def _modules_linked(self, found: re.Match[str]) -> None:
-        self._listing_modules = not self.modules
+        self._listing_modules = 0 if self.modules else MODULES_PATIENCE
         if self._listing_modules:
             self._add_modules(found["names"])
 
     def _more_modules(self, text: str) -> bool:
         """A long list goes on in a record of its own (kernel/printk/printk.c, LOG_LINE_MAX)."""
         if not self._listing_modules or not _MORE_MODULES.match(text):
-            self._listing_modules = False
+            self._listing_modules = max(0, self._listing_modules - 1)
             return False
         self._add_modules(text)
         return True
@@ -257,13 +265,13 @@ class Block:
             self.modules.append(Module(name, flags))
 
     def _register_line(self, found: re.Match[str]) -> None:
+        if self.address is None and self._traces and (address := _FAULT_ADDRESS.match(found.string)):
+            self.address = address[1]
         if self._user or self._traces > 1:
             return
         for name, value in _REGISTER.findall(found.string):
             if len(self.registers) < MAX_REGISTERS:
                 self.registers.setdefault(name, value)
-        if self.address is None and self._traces and (address := _FAULT_ADDRESS.match(found.string)):
-            self.address = address[1]
 
     def _fetched(self, _: re.Match[str]) -> None:
         self.fetch = self.memory_fault = True
@@ -302,6 +310,11 @@ _HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]],
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and len(text) < 20 else None  # noqa: PLR2004
+
+
+def _whole(address: str | None) -> str | None:
+    """An address with all its digits, as other headers have it."""
+    return address and address.zfill(16)
 
 
 def _fetches(header: Header) -> bool:

@@ -59,7 +59,10 @@ _HEADERS = tuple(
         (Role.OOPS, Kind.STACK_OVERFLOW, r"Insufficient stack space to handle exception"),
         (Role.OOPS, Kind.DOUBLE_FAULT, r"(?:traps: )?PANIC: double fault"),
         *((Role.OOPS, kind, rf"(?:Oops: )?{trap}\b(?:.*{_NUMBER})?") for trap, kind in _TRAPS.items()),
-        *((Role.OOPS, kind, rf"PANIC: early exception (?:0x)?{vector:02x}\b(?:.* cr2 {_HEX})?") for vector, kind in _EARLY.items()),
+        *(
+            (Role.OOPS, kind, rf"PANIC: early exception (?:0x)?{vector:02x}\b(?:.* cr2 0x(?P<cr2>[0-9a-f]{{1,16}}))?")
+            for vector, kind in _EARLY.items()
+        ),
         (Role.OOPS, Kind.PANIC_OTHER, r"PANIC: early exception"),
         (Role.OOPS, Kind.PAGE_FAULT, rf"Oops: (?:Oops: )?(?P<error>[0-9a-f]{{4}}) {_NUMBER}"),
         (Role.OOPS, Kind.PANIC_OTHER, rf"(?:Oops: )?[\w#, ()-]{{3,80}}: [0-9a-f]{{4}} {_NUMBER}"),
@@ -128,6 +131,26 @@ _PANICS = tuple(
         (r"kernel stack overflow|corrupted (?:shadow )?stack|stack guard hit", Kind.STACK_OVERFLOW),
     )
 )
+# What is left of a message that the log ends in.
+_PANICS_CUT = (
+    ("sysrq triggered crash", Kind.SYSRQ),
+    ("kernel: panic_on_warn", Kind.WARN_PANIC),
+    ("KASAN: panic_on_warn", Kind.WARN_PANIC),
+    ("kasan.fault=panic", Kind.WARN_PANIC),
+    ("KFENCE: panic_on_warn", Kind.WARN_PANIC),
+    ("UBSAN: panic_on_warn", Kind.WARN_PANIC),
+    ("KCSAN: panic_on_warn", Kind.WARN_PANIC),
+    ("softlockup: hung tasks", Kind.SOFT_LOCKUP),
+    ("Hard LOCKUP", Kind.HARD_LOCKUP),
+    ("hung_task: blocked tasks", Kind.HUNG_TASK),
+    ("RCU Stall", Kind.RCU_STALL),
+    ("Out of memory", Kind.OOM_PANIC),
+    ("Attempted to kill init", Kind.INIT_DIED),
+    ("Fatal machine check", Kind.MACHINE_CHECK),
+    ("Asynchronous SError Interrupt", Kind.MACHINE_CHECK),
+)
+# Fewer letters may begin more than one.
+SHORTEST_PANIC = 4
 # A panic that is only the last word of an oops (kernel/exit.c, arch/*/kernel: oops_end(), die()).
 OOPS_ENDS = re.compile(
     r"(?:^|: )Fatal exception|^Aiee|^Attempted to kill|^Oops|^Machine halted|kernel stack overflow|SError|^Fatal trap"
@@ -161,4 +184,7 @@ def parse_lost(text: str) -> Header | None:
 
 def panic_kind(message: str) -> Kind:
     """What a panic's message says of its cause."""
-    return next((kind for pattern, kind in _PANICS if pattern.search(message)), Kind.PANIC_OTHER)
+    if kind := next((kind for pattern, kind in _PANICS if pattern.search(message)), None):
+        return kind
+    cut = (kind for whole, kind in _PANICS_CUT if len(message) >= SHORTEST_PANIC and whole.startswith(message))
+    return next(cut, Kind.PANIC_OTHER)

@@ -3,7 +3,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 # More than a record of the kernel's log can hold, and the longest list of modules.
 MAX_LINE = 16 << 10
@@ -51,7 +51,7 @@ _FAST = re.compile(
 _CLOCK = r"(?P<{}>\d\d:\d\d:\d\d)(?:[.,]\d{{1,9}})?"
 _PREFIX = re.compile(
     r"<(?P<level>\d{1,3})>"
-    r"|\[ *(?P<seconds>\d{1,12}\.\d{1,9})(?:@\d+)?(?: *<[ \d.+]+>)?\]"
+    r"|\[ *(?P<seconds>\d{1,12}\.\d{1,9})(?:@\d+)?(?: *<[ \d.+]+>| / [\d:. -]{1,40})?\]"
     r"|\[ *(?P<caller>[TC]\d{1,10})\]"
     # `dmesg -T`, `dmesg -H`, and the programs that keep what a serial console says
     rf"|\[(?:[A-Z][a-z]{{2}} [A-Z][a-z]{{2}} [ \d]\d |\d{{4}}-\d\d-\d\d[T ])?{_CLOCK.format('clock1')}"
@@ -67,14 +67,14 @@ _PREFIX = re.compile(
     r"|\d{9,10}\.\d{6}) (?:\d{1,3}(?:\.\d{1,3}){3} )?"
     r"|(?:[\w.:/()-]{1,255} ){0,2}kernel(?:\[\d+\])?(?:: ?| [-\d]+ - - )"
     # The processor and the thread, as makers of telephones have them
-    r"|\[\d{1,3}: [^\]]{1,40}: *\d{1,10}\]|\(\d{1,3}\)\[\d{1,10}:[^\]]{0,40}\]"
+    r"|\[\d{1,3}: [^\]]{1,40}: *\d{1,10}\]|\[\d{1,3}\]\[\d{1,10}\]\[[^\]]{1,16}\]|\(\d{1,3}\)\[\d{1,10}:[^\]]{0,40}\]"
     # A letter that quotes
     r"|(?:> ?){1,20}"
 )
 # Anything at all, and then what only printk writes: the console of another system, or another one's log, passed on.
 _FOREIGN = re.compile(r"[^\[]{0,160}?(?:<\d{1,3}>)?(?=\[ *\d{1,12}\.\d{6}\])")
-# A serial console's colours, and what else can't be seen.
-_UNSEEN = re.compile(r"\x1b\[[0-9;]{0,16}m|[\x00-\x08\x0b-\x1f\x7f]")
+# A serial console's colours, the level that stands inside a record (include/linux/kern_levels.h), and what else can't be seen.
+_UNSEEN = re.compile(r"\x1b\[[0-9;]{0,16}m|\x01[0-7cd]|[\x00-\x08\x0b-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Line:
     """What the kernel said. `seconds` of uptime, who said it (`T` thread, `C` CPU), and how grave it is, where the log tells.
 
     `level` is 0 for an emergency, 4 for a warning, 7 for what only a developer reads (include/linux/kern_levels.h).
-    `clock`: what a log daemon's clock showed, in seconds of the month.
+    `clock`: what a log daemon's clock showed, in seconds of the month. `cut`: the log ends in it.
     """
 
     text: str
@@ -91,6 +91,7 @@ class Line:
     offset: int
     level: int | None = None
     clock: int | None = None
+    cut: bool = False
 
 
 def parse_line(raw: bytes, offset: int = 0) -> Line:
@@ -142,7 +143,8 @@ def find_lines(pieces: Iterable[bytes], attentive: Callable[[], bool]) -> Iterat
             end = len(text)
         yield from _find_in(text, end, offset, attentive)
         rest, offset = text[end:], offset + end
-    yield from _find_in(rest, len(rest), offset, attentive)
+    for line in _find_in(rest, len(rest), offset, attentive):
+        yield replace(line, cut=True)
 
 
 def _find_in(text: bytes, end: int, offset: int, attentive: Callable[[], bool]) -> Iterator[Line]:

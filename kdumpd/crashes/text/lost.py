@@ -2,11 +2,14 @@
 """What a fault was whose first line is not in the log: pstore and the kernel's ring lose the beginning first."""
 
 import re
+from itertools import pairwise
 
 from kdumpd.crashes.text.block import Block
-from kdumpd.crashes.text.model import Kind
+from kdumpd.crashes.text.model import Frame, Kind
 from kdumpd.crashes.text.signature import is_reporting
 
+# Of an NMI and of an interrupt, what they came from is not to blame (arch/x86/include/asm/idtentry.h).
+_EXCEPTION = re.compile(r"asm_exc_(?!nmi|machine_check)\w+$")
 _PANIC_FUNCTIONS = frozenset({"panic", "vpanic"})
 # Who reports a fault stands on top of its trace; a function that is in the trace of another fault too comes after it.
 _REPORTERS = tuple(
@@ -53,6 +56,19 @@ def lost_kind(block: Block) -> Kind | None:
 def lost_is_fatal(block: Block) -> bool:
     """Whether it ended the kernel, though no panic follows in the log."""
     return block.fetch or lost_kind(block) in _DEADLY or is_panic(block)
+
+
+def lost_place(block: Block) -> Frame | None:
+    """Where it happened, when the line with the registers is lost as well: the frame that the exception came from."""
+    for entry, frame in pairwise(block.trace):
+        if _EXCEPTION.match(entry.function) and not frame.function.startswith("0x"):
+            return frame
+    return None
+
+
+def is_report(block: Block) -> bool:
+    """Whether somebody only asked for the trace: sysrq, or a warning that has no header, as that of a lack of memory."""
+    return any(frame.function.startswith("dump_stack") and frame.reliable for frame in block.trace)
 
 
 def is_panic(block: Block) -> bool:

@@ -20,6 +20,8 @@ AFTER_CUT = 3
 # So many lines may come between "Dumping ftrace buffer:" and its first row of dashes.
 BEFORE_FTRACE = 50
 IN_FTRACE = -1
+# The lines of an oops's beginning come at once, so not more of another's than this can stand between them: bytes.
+BETWEEN = 8 << 10
 # With the names of callers a fault goes on when its own speaks again. No more of them are waited for, and none for longer.
 MAX_OPEN = 64
 MAX_SILENCE = 256 << 10
@@ -82,8 +84,10 @@ class Reader:
 
     def _begin(self, header: Header, line: Line) -> None:
         current = self._open.get(line.caller)
-        if current and _goes_on(current, header):
-            current.merge(header)
+        begun = current if current and _goes_on(current, header) else self._interrupted(header, line)
+        if begun:
+            begun.merge(header)
+            self._open[line.caller] = begun
             return
         if current and current.role is Role.LOST and header.role is Role.OOPS and current.release is None and not current.trace:
             current.begin_again(header, line)
@@ -92,6 +96,17 @@ class Reader:
         self._message, self._after_cut = None, 0
         self.boot.add(block)
         self._follow(block, line)
+
+    def _interrupted(self, header: Header, line: Line) -> Block | None:
+        """The oops whose beginning goes on with this line, after another CPU's fault came between the two."""
+        if header.get("number") is None:
+            return None
+        for block in reversed(self.boot.blocks):
+            if line.offset - block.last_offset > BETWEEN:
+                return None
+            if block.caller == line.caller and _goes_on(block, header):
+                return block
+        return None
 
     def _other(self, line: Line) -> None:
         if line.text.startswith("------------[ cut here ]"):

@@ -9,7 +9,7 @@ from kdumpd.crashes.text.model import Frame, Kind
 
 # Deeper frames differ with the kernel: __do_sys_finit_module() in 6.1 is idempotent_init_module() in 6.12.
 DEPTH = 4
-_SUFFIX = re.compile(r"(?:\.(?:isra|part|constprop|cold|llvm|lto_priv|unlikely|localalias|\d+))+$")
+_SUFFIX = re.compile(r"(?:\.(?:isra|part|constprop|cold|llvm|cfi|cfi_jt|lto_priv|unlikely|localalias|\d+))+$")
 _SYSCALL = re.compile(r"^__(?:do|se|x64|ia32|arm64|ia32_compat|arm64_compat)_(?:compat_)?sys_")
 # Those who tell of the fault.
 _REPORTING = re.compile(

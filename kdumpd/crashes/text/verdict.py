@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Which of the faults in a log ended the kernel, and what is to be said of it."""
+"""What is to be said of the fault that ended the kernel."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,21 +7,15 @@ from collections.abc import Iterable, Sequence
 from kdumpd.crashes.taint import decode_letters
 from kdumpd.crashes.text.block import LOCKUPS, Block, is_fatal_alone
 from kdumpd.crashes.text.boot import Boot
-from kdumpd.crashes.text.grammar import OOPS_ENDS, STACK_PROTECTOR, Role
-from kdumpd.crashes.text.lost import is_panic, lost_is_fatal, lost_kind
+from kdumpd.crashes.text.fatal import find_fatal
+from kdumpd.crashes.text.grammar import STACK_PROTECTOR, Role
+from kdumpd.crashes.text.lost import lost_is_fatal, lost_kind, lost_place
 from kdumpd.crashes.text.model import CrashText, Earlier, Frame, Kind, Notes, Process
-from kdumpd.crashes.text.signature import DEPTH, make_signature, normalise, relevant
+from kdumpd.crashes.text.signature import DEPTH, is_reporting, make_signature, normalise, relevant
 
-# A kernel that goes on for so long after an oops has survived it: seconds, or bytes of log where it has no times.
-SURVIVED_SECONDS = 10.0
-SURVIVED_BYTES = 16 << 10
-# One scan finds many hung tasks, one stall is told by many CPUs, and then the panic comes.
-SAME_SECONDS = 10.0
-# Fewer letters of a panic's message may begin more than one.
-SHORTEST_PANIC = 4
-# What comes before these panics is a report of what they name.
-_NAMED_BY_PANIC = LOCKUPS | {Kind.HUNG_TASK, Kind.WARN_PANIC}
 NULL_PAGE = 4096
+# The kernel writes all digits of an address; fewer are the end of a log.
+WHOLE_ADDRESS = 16
 _OOPS_TAIL = re.compile(r"(?:: [0-9a-f]{4,16})? \[#\d+\].*$")
 # Where no place is named: who asked for it is no news.
 _PLACELESS = frozenset({Kind.SYSRQ, Kind.INIT_DIED, Kind.OOM_PANIC, Kind.MACHINE_CHECK})
@@ -36,88 +30,10 @@ def choose_boot(boots: Iterable[Boot]) -> Boot:
 def decide(boot: Boot) -> CrashText | None:
     """The answer for one boot; None when nothing ended it."""
     blocks = boot.blocks
-    fatal, panic = _fatal(blocks, headless=boot.release is None)
+    fatal, panic = find_fatal(blocks, headless=boot.release is None)
     if fatal is None:
         return None
     return _tell(boot, fatal, panic, blocks[: blocks.index(fatal)])
-
-
-def _fatal(blocks: Sequence[Block], *, headless: bool) -> tuple[Block | None, Block | None]:
-    """The fault that ended the kernel, and the panic that followed from it. `headless`: the log's beginning is lost."""
-    for number, block in enumerate(blocks):
-        if block.role is Role.OOPS and not _survived(block, blocks[number + 1 :]):
-            return block, next((later for later in blocks[number + 1 :] if later.role is Role.PANIC), None)
-        if block.role is Role.PANIC:
-            cause = _cause(block, blocks[:number]) or (_lost_cause(block, blocks[:number]) if headless else None)
-            return cause or block, block
-    # A part of a log that begins in the middle of a fault.
-    lost = next((block for block in blocks[:1] if block.role is Role.LOST), None)
-    if lost and lost_is_fatal(lost):
-        return lost, None
-    suspect = next((block for block in blocks if block.role is Role.SUSPECT), None)
-    return suspect or (lost if lost and lost.place and lost.registers else None), None
-
-
-def _survived(oops: Block, later: Sequence[Block]) -> bool:
-    """Whether the kernel went on after it, to die of something else."""
-    if not oops.ended:
-        return False
-    for block in later:
-        if block.role is Role.PANIC and OOPS_ENDS.search(block.panic or ""):
-            return block.kind is Kind.INIT_DIED and oops.pid not in (1, None) and _long_after(oops, block)
-        if is_fatal_alone(block):
-            return block.kind is Kind.SYSRQ or _long_after(oops, block)
-    return False
-
-
-def _long_after(oops: Block, block: Block) -> bool:
-    if (passed := _passed(oops.last_seconds, oops.last_clock, block)) is None:
-        return block.offset - oops.last_offset > SURVIVED_BYTES
-    return passed > SURVIVED_SECONDS
-
-
-def _passed(seconds: float | None, clock: int | None, block: Block) -> float | None:
-    """Seconds from a time to the beginning of a fault: by uptime, or else by the clock of the log daemon."""
-    if seconds is not None and block.seconds is not None:
-        return block.seconds - seconds
-    if clock is None or block.clock is None:
-        return None
-    # A clock that went back is at the first day of the next month.
-    return block.clock - clock if block.clock >= clock else float("inf")
-
-
-def _cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
-    """The fault that a panic names: with the same kind, at the same time; for a warning, the last of this thread."""
-    if OOPS_ENDS.search(panic.panic or "") and panic.kind is Kind.PANIC_OTHER:
-        return next(
-            (block for block in reversed(earlier) if block.role is Role.LOST and block.place and _within(block, panic)), None
-        )
-    if not panic.panic or len(panic.panic) < SHORTEST_PANIC:
-        # The log ends in the middle of what the panic says.
-        return next((block for block in earlier if block.role is Role.SUSPECT and _within(block, panic)), None)
-    own = [block for block in earlier if block.kind is panic.kind and block.role in (Role.SUSPECT, Role.WARNING)]
-    if panic.kind is Kind.WARN_PANIC:
-        same = [block for block in own if (block.caller, block.cpu) in ((panic.caller, panic.cpu), (panic.caller, None))]
-        return next(reversed(same or own), None)
-    recent = [block for block in own if _within(block, panic)]
-    return next(iter(recent), None) or next(reversed(own), None)
-
-
-def _lost_cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
-    """The rest of the fault that a panic names, where the log begins in the middle of it."""
-    lost = [block for block in earlier if block.role is Role.LOST and (block.place or block.trace) and _within(block, panic)]
-    if panic.kind in _NAMED_BY_PANIC:
-        return next((block for block in lost if lost_kind(block) in (panic.kind, None)), None)
-    if OOPS_ENDS.search(panic.panic or ""):
-        return next(iter(lost), None)
-    # Only the panic's own last line is left of what it said.
-    return next((block for block in lost if is_panic(block)), None)
-
-
-def _within(block: Block, panic: Block) -> bool:
-    if (passed := _passed(block.seconds, block.clock, panic)) is None:
-        return panic.offset - block.offset < SURVIVED_BYTES
-    return passed < SAME_SECONDS
 
 
 def _tell(boot: Boot, block: Block, panic: Block | None, earlier: Sequence[Block]) -> CrashText:
@@ -187,25 +103,35 @@ def _kind(block: Block, panic: Block | None) -> Kind:
         return Kind.WILD_JUMP
     # Of a page fault, CR2 is the address.
     address = block.address or block.registers.get("CR2")
-    if kind is Kind.PAGE_FAULT and address and int(address, 16) < NULL_PAGE:
+    if kind is Kind.PAGE_FAULT and address and len(address) == WHOLE_ADDRESS and int(address, 16) < NULL_PAGE:
         return Kind.NULL_DEREF
     return kind
 
 
 def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
     """Where it happened, and whether that is a guess."""
-    if block.place and block.place[0] and kind is not Kind.WILD_JUMP and kind is not Kind.HUNG_TASK:
-        return Frame(block.place[0], block.place[1], True), False
-    if found := STACK_PROTECTOR.search(block.panic or ""):
-        return Frame(found["function"] or found["bare"], found["module"], True), False
-    if kind is Kind.WILD_JUMP and block.link:
-        # The trace of arm64 leaves out the function that made the last call (arch/arm64/kernel/stacktrace.c).
-        return Frame(*block.link, True), False
+    if known := _known_place(block, kind):
+        return known, False
     for sure in (True, False):
         frames = (frame for frame in block.trace if frame.reliable is sure and not frame.function.startswith("0x"))
         if near := relevant(frames, kind):
             return near[0], not sure
     return None, False
+
+
+def _known_place(block: Block, kind: Kind) -> Frame | None:
+    """Where the registers or the panic say that it happened."""
+    place = Frame(*block.place, True) if block.place else None
+    link = Frame(*block.link, True) if block.link else None
+    # The trace of arm64 leaves out the function that made the last call (arch/arm64/kernel/stacktrace.c). And it finds an
+    # overflow of the stack when it enters the exception (arch/arm64/kernel/entry.S, kernel_ventry).
+    if link and (kind is Kind.WILD_JUMP or (kind is Kind.STACK_OVERFLOW and place and is_reporting(place.function))):
+        return link
+    if place and kind not in (Kind.WILD_JUMP, Kind.HUNG_TASK):
+        return place
+    if found := STACK_PROTECTOR.search(block.panic or ""):
+        return Frame(found["function"] or found["bare"], found["module"], True)
+    return lost_place(block) if block.role is Role.LOST else None
 
 
 def _signature_frames(block: Block, kind: Kind, function: str | None) -> tuple[str, ...]:
