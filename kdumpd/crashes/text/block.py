@@ -20,8 +20,10 @@ MODULES_PATIENCE = 3
 LOCKUPS = frozenset({Kind.SOFT_LOCKUP, Kind.HARD_LOCKUP, Kind.RCU_STALL})
 
 # No name is longer than the kernel lets it be: KSYM_NAME_LEN (512), MODULE_NAME_LEN (56), and 64 for what a kworker is called.
-_SYMBOL = r"(?P<function>[\w.$]{1,512})\+0x[0-9a-f]+/0x[0-9a-f]+"
-# In the module's brackets newer kernels can have its build id; decode_stacktrace.sh puts the source line before them.
+# scripts/decode_stacktrace.sh puts the lines of the source in the place of the offset, and takes the module's brackets off.
+_SOURCE = r" \((?=[^()]{1,400}:\d)(?:[^()]++|\(discriminator \d+\))++\)(?: (?P<decoded>[\w-]{1,64}))?"
+_SYMBOL = rf"(?P<function>[\w.$]{{1,512}})(?:\+0x[0-9a-f]+/0x[0-9a-f]+|{_SOURCE})"
+# In the module's brackets newer kernels can have its build id; others put the line of the source before them.
 _MODULE = r"(?: \S+:\d+)?(?: \[(?P<module>[\w-]{1,64})[^\]]*\])?"
 _FRAME = re.compile(
     rf"(?:\[<[0-9a-fx]+>\] ?)?(?P<guess>\? )?(?:\[<[0-9a-fx]+>\] ?)?(?:{_SYMBOL}|(?P<bare>0x[0-9a-f]{{8,16}}))"
@@ -163,7 +165,7 @@ class Block:
         if self._aside or self._traces > 1 or len(self.trace) >= MAX_FRAMES:
             return
         self._user = False
-        frame = Frame(found["function"] or found["bare"], found["module"], not found["guess"], self._interrupt)
+        frame = Frame(found["function"] or found["bare"], _module(found), not found["guess"], self._interrupt)
         if found["guess"] or found["function"]:
             self.trace.append(frame)
 
@@ -176,14 +178,14 @@ class Block:
         # After its end an oops says its registers once more (arch/x86/kernel/dumpstack.c, oops_end(), __show_regs()).
         if self._traces == 0 or self.kind in LOCKUPS or (self.role is Role.LOST and self.ended):
             if name := found["function"] or found["begun"]:
-                self.place = (name, found["module"])
+                self.place = (name, _module(found))
             elif _ADDRESS.match(found["bare"]):
                 self.bare_pc = found["bare"]
             elif not self._cut:
                 self.place = (found["bare"], None)
 
     def _linked(self, found: re.Match[str]) -> None:
-        self.link = self.link or (found["function"], found["module"])
+        self.link = self.link or (found["function"], _module(found))
 
     def _begin_trace(self, _: re.Match[str]) -> None:
         self._traces += not self._aside
@@ -310,6 +312,10 @@ _HANDLERS: tuple[tuple[re.Pattern[str], Callable[[Block, re.Match[str]], None]],
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and len(text) < 20 else None  # noqa: PLR2004
+
+
+def _module(found: re.Match[str]) -> str | None:
+    return found["module"] or found["decoded"]
 
 
 def _whole(address: str | None) -> str | None:

@@ -95,7 +95,7 @@ _HEADERS = tuple(
         (
             Role.SUSPECT,
             Kind.HUNG_TASK,
-            r"INFO: task (?P<comm>.{1,64}):(?P<pid>\d+)(?:<[^>]{1,64}>)? (?:is )?blocked (?:for more than|in I/O)",
+            r"INFO: task (?P<comm>.{1,64}):(?P<pid>\d+)(?:<[^>]{1,64}>)? (?:(?:is )?blocked (?:for more than|in I/O)|can't die)",
         ),
         (Role.SUSPECT, Kind.RCU_STALL, r"(?:rcu: )?INFO: rcu\w* (?:self-)?detected (?:expedited )?stalls? on"),
         (
