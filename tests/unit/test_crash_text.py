@@ -226,6 +226,7 @@ def test_the_title_is_the_kernels_own_first_line_and_the_place(name: str, title:
         "[   12.345678 / 09-26 13:22:37.704][2][662][ndroid.systemui] ",
         "<4>[   12.345678] \x01c",
         "> > ",
+        "    MESSAGE=",
         "\x1b[33m[   12.345678] \x1b[0m",
     ],
 )

@@ -73,6 +73,8 @@ _HEADERS = tuple(
         (Role.OOPS, Kind.MACHINE_CHECK, r"SError Interrupt on CPU(?P<cpu>\d+)"),
         # arch/arm64/kernel/traps.c until 5.13, bad_mode()
         (Role.OOPS, Kind.MACHINE_CHECK, r"Bad mode in Error handler detected on CPU(?P<cpu>\d+)"),
+        # arch/arm64/kernel/entry-common.c, __panic_unhandled(), since 5.14
+        (Role.OOPS, Kind.PANIC_OTHER, r"Unhandled .{1,40} exception on CPU(?P<cpu>\d+)"),
         # All that do_sea() is for (arch/arm64/mm/fault.c, fault_info[]); it had no name in 4.18, and has others than this.
         (Role.OOPS, Kind.MACHINE_CHECK, rf"Internal error: .*: (?:0{{8}})?[89]6[0-9a-f]{{4}}[159d][03-8c-f] {_NUMBER}"),
         (Role.OOPS, Kind.MACHINE_CHECK, rf"Internal error: synchronous .*external abort.*{_NUMBER}"),
@@ -161,7 +163,7 @@ _LOST = re.compile(
 )
 # What all headers begin with, so that most lines cost one look; those of a trap that is not known have a number.
 _FIRST = re.compile(
-    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |WARNING: "
+    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |Unhandled |WARNING: "
     r"|Watchdog |divide |double |general |invalid |kernel |rcu: |segment|stack |traps: |watchdog: |---\[ end Kernel|.*\[#\d"
 )
 

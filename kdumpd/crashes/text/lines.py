@@ -39,6 +39,7 @@ MARKS = (
     b"RIP: 0010:",
     b" Comm: ",
     b"SError",
+    b"exception on CPU",
     b"Insufficient stack",
     b"kdumpd: test ",
 )
@@ -66,6 +67,8 @@ _PREFIX = re.compile(
     rf"|\d{{4}}-\d\d-(?P<day2>\d\d)[T ]{_CLOCK.format('clock3')}(?:Z|[+-]\d\d:?\d\d)?)(?: \d{{4}}(?= )| [A-Z]{{3,5}}(?= ))?"
     r"|\d{9,10}\.\d{6}) (?:\d{1,3}(?:\.\d{1,3}){3} )?"
     r"|(?:[\w.:/()-]{1,255} ){0,2}kernel(?:\[\d+\])?(?:: ?| [-\d]+ - - )"
+    # `journalctl -o export` and -o verbose
+    r"|MESSAGE="
     # The processor and the thread, as makers of telephones have them
     r"|\[\d{1,3}: [^\]]{1,40}: *\d{1,10}\]|\[\d{1,3}\]\[\d{1,10}\]\[[^\]]{1,16}\]|\(\d{1,3}\)\[\d{1,10}:[^\]]{0,40}\]"
     # A letter that quotes
