@@ -121,3 +121,9 @@ def test_a_list_of_modules_goes_on_after_what_others_said() -> None:
     )
 
     assert [module.name for module in found.modules] == ["one", "two", "three", "four"]
+
+
+def test_the_registers_of_an_serror_are_its_place_without_its_first_line_too() -> None:
+    found = without_beginning("arm64-5.15-serror", "CPU: 17")
+
+    assert (found.kind, found.function) == (Kind.MACHINE_CHECK, "mlx5_health_check_fatal_sensors")

@@ -52,8 +52,11 @@ _TASK = re.compile(
 # The thread of RCU itself, which waits for the processor that is stuck (kernel/rcu/tree_stall.h).
 _ASIDE = re.compile(r"rcu: RCU grace-period kthread stack dump|rcu: Stack dump where RCU GP kthread")
 _NO_ASIDE = re.compile(r"(?:NMI backtrace for cpu|Task dump for CPU) (?P<cpu>\d+)(?! skipped)")
-# Where the memory was allocated and freed (mm/kasan/report.c, mm/kfence/report.c): another time, and maybe another thread.
-_OTHER_TIME = re.compile(r"(?:[Aa]llocated|[Ff]reed) by task \d|(?:Last|Second to last) potentially related work")
+# Where the memory was allocated and freed (report.c in mm/kasan, mm/kfence, mm/kmsan): another time, and maybe another thread.
+_OTHER_TIME = re.compile(
+    r"(?:[Aa]llocated|[Ff]reed) by task \d|(?:Last|Second to last) potentially related work"
+    r"|Uninit was |Local variable .* created at"
+)
 # An address in one line of its own (kernel/sched/core.c, __schedule_bug()), which is no frame of the trace.
 _ELSEWHERE = re.compile(r"Preemption disabled at:")
 _HARDWARE = re.compile(r"Hardware name: (?P<name>.*)")

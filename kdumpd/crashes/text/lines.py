@@ -62,8 +62,8 @@ _PREFIX = re.compile(
     r"|(?:\d\.[\w.+-]{2,64},)?(?P<priority>\d{1,4}),\d{1,20},(?P<micros>\d{1,18}),[^;]{0,80};"
     # `dmesg -x`
     r"|[a-z]{3,8} *:[a-z]{3,7} *: "
-    # syslog and journald; `journalctl` with -o short-monotonic, short-full, and short-unix; OpenWrt
-    rf"|(?:\d+ |[A-Z][a-z]{{2}} )?(?:(?:[A-Z][a-z]{{2}} (?P<day1>[ \d]\d) {_CLOCK.format('clock2')}"
+    # syslog and journald, with the month in any language; `journalctl` with -o short-monotonic, short-full, and short-unix; OpenWrt
+    rf"|(?:\d+ |[A-Z][a-z]{{2}} )?(?:(?:[^\s:\[<]{{2,12}} (?P<day1>[ \d]\d) {_CLOCK.format('clock2')}"
     rf"|\d{{4}}-\d\d-(?P<day2>\d\d)[T ]{_CLOCK.format('clock3')}(?:Z|[+-]\d\d:?\d\d)?)(?: \d{{4}}(?= )| [A-Z]{{3,5}}(?= ))?"
     r"|\d{9,10}\.\d{6}) (?:\d{1,3}(?:\.\d{1,3}){3} )?"
     r"|(?:[\w.:/()-]{1,255} ){0,2}kernel(?:\[\d+\])?(?:: ?| [-\d]+ - - )"
@@ -75,7 +75,7 @@ _PREFIX = re.compile(
     r"|(?:> ?){1,20}"
 )
 # Anything at all, and then what only printk writes: the console of another system, or another one's log, passed on.
-_FOREIGN = re.compile(r"[^\[]{0,160}?(?:<\d{1,3}>)?(?=\[ *\d{1,12}\.\d{6}\])")
+_FOREIGN = re.compile(r".{0,160}?(?:<\d{1,3}>)?(?=\[ *\d{1,12}\.\d{6}\])")
 # A serial console's colours, the level that stands inside a record (include/linux/kern_levels.h), and what else can't be seen.
 _UNSEEN = re.compile(r"\x1b\[[0-9;]{0,16}m|\x01[0-7cd]|[\x00-\x08\x0b-\x1f\x7f]")
 

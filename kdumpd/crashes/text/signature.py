@@ -15,7 +15,7 @@ _SYSCALL = re.compile(r"^__(?:do|se|x64|ia32|arm64|ia32_compat|arm64_compat)_(?:
 _REPORTING = re.compile(
     r"""^(?:dump_stack|dump_stack_lvl|__dump_stack|dump_backtrace|show_stack|show_trace_log_lvl|__show_regs|show_regs
     |n?m?i?_?panic|vpanic|check_panic_on_warn|panic_other_cpu|__warn|__warn_printk|warn_slowpath_\w+|report_bug|__report_bug|fixup_bug
-    |handle_bug|do_error_trap|do_trap|do_invalid_op|invalid_op|exc_\w+|asm_exc_\w+|page_fault|async_page_fault|do_page_fault
+    |handle_bug|do_error_trap|do_trap|do_invalid_op|invalid_op|exc_\w+|asm_exc_\w+|error_entry|page_fault|async_page_fault|do_page_fault
     |general_protection|divide_error|__die|__die_body|die|die_addr|die_kernel_fault|oops_end|oops_exit|no_context|page_fault_oops
     |kernelmode_fixup_or_oops|__bad_area\w*|bad_area\w*|do_user_addr_fault|do_kern_addr_fault|__do_page_fault|crash_kexec|__crash_kexec
     |arm64_notify_die|bug_handler|brk_handler|call_break_hook|call_el1_break_hook|do_debug_exception|el1h?_\w+|do_mem_abort|do_translation_fault

@@ -40,7 +40,7 @@ def _tell(boot: Boot, block: Block, panic: Block | None, earlier: Sequence[Block
     kind = _kind(block, panic)
     shown = panic if panic and _tells_for(panic, block, kind) else block
     # The trace of a machine check shows only what the processor did at the time.
-    nowhere = block.role is not Role.OOPS and kind is Kind.MACHINE_CHECK
+    nowhere = kind is Kind.MACHINE_CHECK and (block.role is Role.PANIC or (block.role is Role.LOST and block.place is None))
     place, guessed = (None, False) if nowhere else _place(shown, kind)
     function = normalise(place.function) if place else None
     if function in ("sysrq_handle_crash", "sysrq_handle_crash_key"):
@@ -110,13 +110,15 @@ def _kind(block: Block, panic: Block | None) -> Kind:
 
 def _place(block: Block, kind: Kind) -> tuple[Frame | None, bool]:
     """Where it happened, and whether that is a guess."""
-    if known := _known_place(block, kind):
+    known = _known_place(block, kind)
+    # An exception that finds no room on the stack is not what filled it.
+    if known and not (kind is Kind.STACK_OVERFLOW and is_reporting(known.function)):
         return known, False
     for sure in (True, False):
         frames = (frame for frame in block.trace if frame.reliable is sure and not frame.function.startswith("0x"))
         if near := relevant(frames, kind):
             return near[0], not sure
-    return None, False
+    return known, False
 
 
 def _known_place(block: Block, kind: Kind) -> Frame | None:
