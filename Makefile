@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Every target installs what it needs by itself: apt for what Debian has, PyPI for ruff and atheris, which Debian 12 has not.
+# Every target installs what it needs by itself: apt for what Debian has, PyPI for ruff and atheris, which Debian 12 has not,
+# and for pydbus' source, which goes into the .rpm.
 
 # Debian's own Python, with Debian's own modules: what a server has.
 PYTHON := /usr/bin/python3
@@ -13,7 +14,13 @@ SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-ro
 	$(addprefix packaging/deb/,config postinst postrm prerm tests/crash-and-come-back) packaging/dracut/*/*.sh packaging/examples/* \
 	packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* packaging/initrd/* packaging/kernel/*/*
 DEB := build/kdumpd.deb
+RPM := build/kdumpd.rpm
+SRPM := build/kdumpd.src.rpm
+PYDBUS_VERSION := 0.6.0
+PYDBUS := build/pydbus-$(PYDBUS_VERSION).tar.gz
+PYDBUS_HASH := 4207162eff54223822c185da06c1ba8a34137a9602f3da5a528eedf3f78d0f2c
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
+RPM_SOURCES := $(DEB_SOURCES) $(shell find tests/unit tests/data -type f -not -path '*/__pycache__/*')
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pydbus python3-pyudev python3-yaml
@@ -28,7 +35,7 @@ MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-fast fuzz check format deb bench faults picture vm clean apt-lists
+.PHONY: help demo test test-long test-fast fuzz check format deb rpm bench faults picture vm clean apt-lists
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -37,7 +44,7 @@ demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, c
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.vm.demo $(DEB)
 
-test: deb apt-lists ## the tests, those in the virtual machine included (ARGS="-k name" for some)
+test: deb rpm apt-lists ## the tests, those in the virtual machine included (ARGS="-k name" for some)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
 	$(PYTHON) -m pytest --numprocesses=2 -m "not long" $(ARGS)
 
@@ -52,10 +59,11 @@ test-fast: ## the tests that need no virtual machine
 fuzz: $(ATHERIS) ## search for bytes that the readers of logs and reports stumble over, 30 s each (ARGS="-max_total_time=600")
 	@for target in $(FUZZ_TARGETS); do echo "$$target:"; $(TOOLS)/bin/python -m tests.fuzz $$target $(ARGS) || exit 1; done
 
-check: $(RUFF) deb ## linters and types
+check: $(RUFF) deb $(SRPM) ## linters and types
 	@$(call need,$(CHECK_NEEDS))
 	$(RUFF) format --check .
 	$(RUFF) check .
+	$(RPMLINT) packaging/rpm/kdumpd.spec build/rpm/SRPMS/*.src.rpm
 	mypy
 	shellcheck $(SHELL_SCRIPTS)
 	tests/verify-units.sh $(DEB)
@@ -66,6 +74,8 @@ format: $(RUFF) ## format the code
 	$(RUFF) check --fix .
 
 deb: $(DEB) ## build the package: build/kdumpd.deb
+
+rpm: $(RPM) ## build the package for Fedora and RHEL, with its %check: build/kdumpd.rpm
 
 # What reads crashes is measured here; all else needs the guest.
 BENCH_NEEDS_A_GUEST = $(filter-out crashes,$(or $(ARGS),all))
@@ -96,6 +106,33 @@ $(DEB): $(DEB_SOURCES)
 	@cd build/deb/kdumpd && dpkg-buildpackage --build=binary --no-sign >../build.log 2>&1 || { cat ../build.log; exit 1; }
 	@cp build/deb/kdumpd_*_all.deb $@
 	@echo "built $@"
+
+# Debian's rpm knows nothing of Debian's packages, so what the spec asks for can't be checked: RPM_NEEDS has it.
+RPM_NEEDS := $(TEST_NEEDS) rpm rpmlint
+RPMBUILD = rpmbuild --nodeps --load packaging/rpm/macros.debian --define '_topdir $(CURDIR)/build/rpm' --define '_sourcedir $(CURDIR)/build'
+RPMLINT = rpmlint --strict --config packaging/rpm/rpmlint.toml
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' kdumpd/__init__.py)
+
+$(SRPM): $(RPM_SOURCES) $(PYDBUS) Makefile
+	@$(call need,$(RPM_NEEDS))
+	@tar --create --gzip --file build/kdumpd-$(VERSION).tar.gz --transform 's,^,kdumpd-$(VERSION)/,' --exclude __pycache__ --sort name \
+		--owner 0 --group 0 LICENSE Makefile NEWS.md README.md docs kdumpd packaging pyproject.toml templates tests units
+	@rm -rf build/rpm
+	@$(RPMBUILD) -bs packaging/rpm/kdumpd.spec >/dev/null
+	@cp build/rpm/SRPMS/kdumpd-*.src.rpm $@
+
+# Each of them is looked at by rpmlint under the name that rpmbuild gives it.
+$(RPM): $(SRPM)
+	@$(RPMBUILD) -bb packaging/rpm/kdumpd.spec >build/rpm/build.log 2>&1 || { cat build/rpm/build.log; exit 1; }
+	@$(RPMLINT) build/rpm/RPMS/noarch/*.rpm
+	@cp build/rpm/RPMS/noarch/kdumpd-*.rpm $@
+	@echo "built $@"
+
+$(PYDBUS): $(RUFF)
+	@mkdir -p build
+	@echo "pydbus==$(PYDBUS_VERSION) --hash=sha256:$(PYDBUS_HASH)" >build/pydbus.txt
+	@$(TOOLS)/bin/python -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation --require-hashes --dest build --requirement build/pydbus.txt
+	@touch $@
 
 $(RUFF): Makefile
 	@$(call need,python3-venv)
