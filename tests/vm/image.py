@@ -46,6 +46,7 @@ DEPENDENCIES_OF_THE_DEB = (
 WAITING = {
     "kdump-tools": ("bsdextrautils", "busybox", "debconf", "file", "linux-base", "lsb-base", "ucf"),
     "dracut-core": ("cpio", "kpartx"),
+    "rpm": ("debugedit", "librpmbuild9", "librpmsign9", "perl", "rpm-common", "rpm2cpio"),
 }
 
 # 00_header loads the GRUB modules that the signed image already has; what a hand-made first boot needs is this.
