@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""kdumpd.rpm, as far as a Debian guest can tell: installed by rpm, the image made by dracut, beside a kdump.service, without pydbus."""
+"""kdumpd.rpm as far as a Debian guest can tell: installed by rpm, its image by dracut, beside a kdump.service, without pydbus."""
 
 import json
 import re
