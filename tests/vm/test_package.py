@@ -143,7 +143,7 @@ def crash_by_autopkgtest(guest: Guest) -> None:
     """What the package's autopkgtest does to its testbed, without the reboot of a machine that has its memory reserved already."""
     guest.write("/root/autopkgtest", AUTOPKGTEST.read_bytes())
     for program in ("/tmp/autopkgtest-reboot", "/tmp/autopkgtest-reboot-prepare"):
-        guest.write(program, '#!/bin/sh\necho "$1" > /root/mark\n')
+        guest.write(program, '#!/bin/sh\necho "$1" > /root/mark && sync\n')
         guest.run(f"chmod +x {program}")
     script = "AUTOPKGTEST_REBOOT_MARK=$(cat /root/mark) sh /root/autopkgtest"
 
