@@ -163,8 +163,9 @@ _LOST = re.compile(
 )
 # What all headers begin with, so that most lines cost one look; those of a trap that is not known have a number.
 _FIRST = re.compile(
-    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable "
-    r"|Unhandled |WARNING: |Watchdog |divide |double |general |invalid |kernel |rcu: |segment|stack |traps: |watchdog: |---\[ end Kernel|.*\[#\d"
+    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |Unhandled "
+    r"|WARNING: |Watchdog |divide |double |general |invalid |kernel |rcu: |segment|stack |traps: |watchdog: |---\[ end Kernel"
+    r"|.*\[#\d"
 )
 
 
