@@ -127,3 +127,10 @@ def test_the_registers_of_an_serror_are_its_place_without_its_first_line_too() -
     found = without_beginning("arm64-5.15-serror", "CPU: 17")
 
     assert (found.kind, found.function) == (Kind.MACHINE_CHECK, "mlx5_health_check_fatal_sensors")
+
+
+def test_a_trace_that_somebody_asked_for_is_not_what_killed_init() -> None:
+    asked = "CPU: 1 PID: 9 Comm: kworker/1:0 Not tainted 6.1.0 #1\nCall Trace:\n dump_stack_lvl+0x1/0x2\n warn_alloc+0x1/0x2\n"
+    found = read(f"{asked}Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000100\n")
+
+    assert (found.kind, found.process.comm) == (Kind.INIT_DIED, None)

@@ -85,7 +85,7 @@ def _lost_cause(panic: Block, earlier: Sequence[Block]) -> Block | None:
     if panic.kind in _NAMED_BY_PANIC:
         return next((block for block in lost if lost_kind(block) in (panic.kind, None)), None)
     if OOPS_ENDS.search(panic.panic or ""):
-        return next(iter(lost), None)
+        return next((block for block in lost if not is_report(block)), None)
     # Only the panic's own last line is left of what it said.
     return next((block for block in lost if is_panic(block)), None)
 

@@ -30,7 +30,7 @@ _REPORTING = re.compile(
 # How a task waits; who waits is the one to name.
 _WAITING = re.compile(
     r"""^(?:__switch_to\w*|context_switch|__schedule|__sched_text_start|schedule\w*|preempt_schedule\w*|io_schedule\w*|__cond_resched
-    |__?wait_\w+|wait_\w+|do_wait_\w+|__mutex_\w+|mutex_\w+|ww_mutex_\w+|rwsem_\w+|__?down\w*|down\w*|rt_mutex_\w+|__rt_mutex_\w+|rt_spin_\w+
+    |__?wait_\w+|wait_\w+|do_wait_\w+|__mutex_\w+|mutex_\w+|ww_mutex_\w+|rwsem_\w+|__?down\w*|down\w*|rt_mutex_\w+|__rt_mutex_\w+|rt_spin_\w+|rtlock_\w+|rt_(?:read|write)_\w+
     |msleep\w*|usleep_range\w*|fsleep|bit_wait\w*|out_of_line_wait_\w+|folio_wait_\w+|folio_lock|__folio_lock\w*|__lock_page|lock_page|__synchronize_\w+|synchronize_\w+
     |rwbase_\w+|percpu_rwsem_\w+|__percpu_\w+|prepare_to_wait\w*)$""",
     re.VERBOSE,
