@@ -116,7 +116,7 @@ VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' kdumpd/__init__.py)
 $(SRPM): $(RPM_SOURCES) $(PYDBUS) Makefile
 	@$(call need,$(RPM_NEEDS))
 	@tar --create --gzip --file build/kdumpd-$(VERSION).tar.gz --transform 's,^,kdumpd-$(VERSION)/,' --exclude __pycache__ --sort name \
-		--owner 0 --group 0 LICENSE Makefile NEWS.md README.md docs kdumpd packaging pyproject.toml templates tests units
+		--owner 0 --group 0 CONTRIBUTING.md LICENSE Makefile NEWS.md README.md docs kdumpd packaging pyproject.toml templates tests units
 	@rm -rf build/rpm
 	@$(RPMBUILD) -bs packaging/rpm/kdumpd.spec >/dev/null
 	@cp build/rpm/SRPMS/kdumpd-*.src.rpm $@
