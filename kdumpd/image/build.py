@@ -27,7 +27,7 @@ def build_image(root: Path, step: BuildImage, facts: Facts) -> None:
         ToolError: it could not be built, or is no good. Every older image is still there.
     """
     if facts.generator is None:
-        raise ToolError("neither mkinitramfs nor dracut is installed", hint="apt-get install initramfs-tools")
+        raise ToolError("neither mkinitramfs nor dracut is installed", hint="install initramfs-tools or dracut")
     target = root / step.folder.lstrip("/")
     unfinished = temporary_name(target)
     try:

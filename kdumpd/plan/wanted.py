@@ -41,7 +41,8 @@ def want(policy: Policy, facts: Facts) -> Wanted:
 def _check_kdump_tools(wanted: Wanted, facts: Facts) -> None:
     if facts.kdump_tools is None:
         raise HostError(
-            "the policy says loader: kdump-tools, but kdump-config is not installed", hint="apt-get install kdump-tools"
+            "the policy says loader: kdump-tools, but kdump-config is not installed",
+            hint="install kdump-tools, or write loader: kdumpd",
         )
     # Its own eval again: memmap=2M$0x… on the command line becomes mem=2M for the dump kernel.
     command_line = " ".join([facts.command_line, *wanted.parameters])
