@@ -122,11 +122,7 @@ class Guest:
         self._monitor(f"savevm {snapshot}")
 
     def reboot(self) -> None:
-        """An orderly power cycle, through the firmware and GRUB again.
-
-        No reset: after one, QEMU 7.2 without KVM at times needs minutes until the kernel has unpacked itself, over memory of
-        whose old content it still has translations.
-        """
+        """An orderly power cycle, through the firmware and GRUB again."""
         self._control().drop_events()
         self.start("systemctl poweroff")
         self.wait_poweroff()
@@ -187,6 +183,16 @@ class Guest:
         event = self._wait_end()
         if event["event"] != "RESET" or not event["data"].get("guest"):
             raise self.error(f"the guest did not reset itself: QEMU says {event['event']} {event['data']}")
+
+    def boot_on(self) -> None:
+        """After a reset, which leaves the memory as it was: until the system is up again.
+
+        Without KVM, QEMU 7.2 at times needs minutes until the kernel has unpacked itself over memory of whose old content it still
+        has translations. It forgets them when it loads a snapshot (hw/core/cpu-common.c, cpu_common_post_load()).
+        """
+        for command in ("stop", "savevm reset", "loadvm reset", "delvm reset", "cont"):
+            self._monitor(command)
+        self.wait_boot()
 
     def wait_console(self, text: str) -> None:
         """Until the console of the current boot shows this text."""

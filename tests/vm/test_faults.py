@@ -40,7 +40,7 @@ def test_capture_then_reboot_really_reboots(guest: Guest) -> None:
 
     guest.panic()
     guest.wait_reset()
-    guest.wait_boot()
+    guest.boot_on()
 
     assert guest.read("/proc/sys/kernel/random/boot_id") != before
     assert "sysrq triggered crash" in guest.run("kdumpd crashes list").stdout

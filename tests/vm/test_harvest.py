@@ -80,7 +80,7 @@ def check_one_crash(guest: Guest, backend: Sequence[str], kind: str = "sysrq", t
 
 def test_a_panic_in_efi_variables_is_a_crash_at_the_next_boot(guest: Guest) -> None:
     die(guest)
-    guest.wait_boot()
+    guest.boot_on()
 
     crash = check_one_crash(guest, ["efi", "efi_pstore"])
     assert "Kernel panic - not syncing: sysrq triggered crash" in guest.read(f"{crash.folder}/dmesg.txt")
@@ -110,7 +110,7 @@ def test_a_panic_in_ramoops_is_a_crash_after_a_warm_reset(guest: Guest) -> None:
 
     for number in (1, 2):
         die(guest)
-        guest.wait_boot()
+        guest.boot_on()
         assert len(crashes(guest)) == number
     first, second = crashes(guest)
     assert first.report["signature"] == second.report["signature"]
@@ -127,14 +127,14 @@ def test_a_panic_in_erst_is_a_crash_at_the_next_boot(erst_guest: Guest) -> None:
     assert guest.read("/sys/module/pstore/parameters/backend").strip() == "erst"
 
     die(guest)
-    guest.wait_boot()
+    guest.boot_on()
     check_one_crash(guest, ["erst"])
 
 
 def test_the_same_crash_twice_is_one_signature_and_two_entries(guest: Guest) -> None:
     for _ in range(2):
         die(guest)
-        guest.wait_boot()
+        guest.boot_on()
 
     first, second = crashes(guest)
     assert first.folder != second.folder
@@ -154,7 +154,7 @@ def test_each_kind_of_crash_is_told_as_what_it_was(guest: Guest, crash_module: b
     guest.write("/root/kcrash.ko", crash_module)
     guest.run(f"sysctl {settings}")
     die(guest, f"insmod /root/kcrash.ko how={how}")
-    guest.wait_boot()
+    guest.boot_on()
 
     crash = check_one_crash(guest, ["efi", "efi_pstore"], kind)
     assert crash.report["fatal"] is True
@@ -184,7 +184,7 @@ def _with_a_crash_that_waits(guest: Guest) -> None:
     guest.run("kdumpd disarm && sysctl kernel.panic=1 && sync")
     guest.panic()
     guest.wait_reset()
-    guest.wait_boot()
+    guest.boot_on()
     assert int(guest.run("ls /sys/fs/pstore | wc -l").stdout) > 5
 
 

@@ -104,7 +104,7 @@ def test_a_memory_region_for_ramoops_goes_through_grub_and_keeps_the_last_words(
     guest.run("echo kdumpd-last-words > /dev/kmsg")
     guest.panic()
     guest.wait_reset()
-    guest.wait_boot()
+    guest.boot_on()
     guest.run("timeout 60 sh -c 'until kdumpd crashes list | grep -q sysrq; do sleep 1; done'")
     (records,) = guest.run("ls -d /var/crash/*Z*/pstore").stdout.split()
     assert "kdumpd-last-words" in guest.run(f"cat {records}/dmesg-ramoops-*").stdout
