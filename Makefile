@@ -46,9 +46,9 @@ demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, c
 
 test: deb rpm apt-lists ## the tests, those in the virtual machine included (ARGS="-k name" for some)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
-	$(PYTHON) -m pytest --numprocesses=2 -m "not long" $(ARGS)
+	$(PYTHON) -m pytest --numprocesses=2 --dist=loadgroup -m "not long" $(ARGS)
 
-test-long: deb apt-lists ## the tests of machines that take minutes to make: roots on xfs, btrfs, LVM, LUKS
+test-long: deb rpm apt-lists ## the tests that take minutes each: roots on xfs, btrfs, LVM and LUKS, the .rpm
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
 	$(PYTHON) -m pytest -m long $(ARGS)
 

@@ -339,6 +339,7 @@ def test_the_vmcore_hangs_until_the_deadline(story: Story) -> None:
     story.conclude()
 
 
+@pytest.mark.long
 def test_the_capture_is_stopped_for_ever(story: Story) -> None:
     """Its own deadline is stopped too; what ends the machine then is outside of it."""
     story.policy("capture:\n  deadline: 30s\n")

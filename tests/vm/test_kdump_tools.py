@@ -3,8 +3,12 @@
 
 import json
 
+import pytest
+
 from tests.vm.guest import Guest
 
+# Their machine takes minutes to make: one process does it for all of them.
+pytestmark = pytest.mark.xdist_group("kdump-tools")
 LOADED = "/sys/kernel/kexec_crash_loaded"
 # As after a CPU was plugged in, to which the udev rule of kdump-tools reacts. Not by udevd, whose sandbox on Debian 12 happens
 # to forbid kexec to what it runs.

@@ -91,6 +91,7 @@ def crashkernels(guest: Guest) -> list[str]:
     return [word for word in guest.read("/boot/grub/grub.cfg").split() if word.startswith("crashkernel=")]
 
 
+@pytest.mark.xdist_group("never-seen")
 def test_an_installation_changes_nothing_but_its_own_files_and_a_purge_removes_them(
     never_seen: tuple[Guest, Manifest], deb: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_an_installation_changes_nothing_but_its_own_files_and_a_purge_removes_t
     guest.kill()
 
 
+@pytest.mark.xdist_group("never-seen")
 def test_an_armed_machine_is_upgraded_crashed_and_left_without_a_trace(
     never_seen: tuple[Guest, Manifest], guest: Guest, next_deb: Path
 ) -> None:
@@ -172,6 +174,7 @@ def remove(guest: Guest) -> None:
     assert guest.run("ls /usr/lib/kdumpd", check=False).returncode != 0
 
 
+@pytest.mark.xdist_group("kdump-tools")
 def test_beside_kdump_tools_a_purge_gives_it_its_settings_back_and_removes_the_crashes_if_told_to(
     guest_with_kdump_tools: Guest,
 ) -> None:

@@ -74,6 +74,7 @@ def test_the_rpm_holds_what_the_deb_holds_but_for_what_is_of_debian(rpm: Path, d
     assert in_the_rpm == in_the_deb
 
 
+@pytest.mark.long
 def test_a_server_with_the_rpm_saves_a_crash_and_is_as_before_when_it_is_erased(rpm_guest: Guest, rpm: Path) -> None:
     guest = rpm_guest
     guest.write("/root/kdumpd.rpm", rpm.read_bytes())
