@@ -27,7 +27,7 @@ RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pydbus python3-pyudev pyt
 TEST_MODULES := python3-dbusmock python3-hypothesis python3-jsonschema python3-prometheus-client python3-pytest python3-pytest-mock python3-pytest-xdist
 CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) lintian mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3 scdoc
-TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) dbus-daemon grub-common kexec-tools libglib2.0-bin man-db scdoc systemd util-linux zsh
+TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) dbus-daemon grub-common kexec-tools libglib2.0-bin makedumpfile man-db scdoc systemd util-linux zsh
 VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
 # The guest's kernel is the newest that the archive has, and the test module is built for that one.
 KERNEL_RELEASE = $(shell apt-cache show linux-image-cloud-amd64 | sed -n 's/^Depends: linux-image-\([^ ]*\).*/\1/p' | head -n 1)
