@@ -57,7 +57,9 @@ class Job(StrEnum):
 
 
 class Tool(ABC):
-    """One of the two. `marks` holds "dmesg" and "vmcore": the lines that say that the thing is on the disk."""
+    """One of the two. `marks` holds "dmesg" and "vmcore": the lines that say that the thing is on the disk. The search for the
+    smallest reservation begins at `start_megabytes`, which is what it found before.
+    """
 
     name: ClassVar[str]
     start_megabytes: ClassVar[int]
@@ -94,7 +96,7 @@ class Kdumpd(Tool):
     """Reports after fsync, then powers off."""
 
     name = "kdumpd"
-    start_megabytes = 96
+    start_megabytes = 80
     marks: ClassVar = {
         **COMMON_MARKS,
         "dmesg": re.compile(r"kdumpd: the log is safe"),
@@ -117,7 +119,7 @@ class KdumpTools(Tool):
     """Reports the dmesg, syncs, and says that it goes on to the vmcore, which it saves and reports; then it reboots."""
 
     name = "kdump-tools"
-    start_megabytes = 120
+    start_megabytes = 104
     marks: ClassVar = {
         **COMMON_MARKS,
         # kdump-config prints this after the sync that follows "saved dmesg content in …".
