@@ -20,6 +20,7 @@ from kdumpd.image.build import build_image, remove_old_images
 from kdumpd.plan.ours import misses_hotplug
 from kdumpd.plan.steps import (
     BuildImage,
+    FileStep,
     ForgetDumpKernel,
     LoadByKdumpTools,
     LoadDumpKernel,
@@ -38,7 +39,6 @@ from kdumpd.run import run
 from kdumpd.transaction import Transaction, undo_unfinished
 
 Report = Callable[[str], None]
-FileStep = WriteFile | RemoveFile
 # It may have to build its initrd first.
 KDUMP_TOOLS_TIMEOUT = 900.0
 MODPROBE_TIMEOUT = 60.0

@@ -8,9 +8,7 @@ from pathlib import Path
 from kdumpd.host import layout
 from kdumpd.host.facts import Facts
 from kdumpd.host.original import Original, OriginalFile
-from kdumpd.plan.steps import RemoveFile, WriteFile, fingerprint
-
-FileStep = WriteFile | RemoveFile
+from kdumpd.plan.steps import FileStep, RemoveFile, WriteFile, fingerprint
 
 
 def records(files: Sequence[FileStep], values: Mapping[str, str], facts: Facts, root: Path) -> Iterator[WriteFile]:

@@ -171,9 +171,9 @@ class LoadModule(_OneLine):
         return f"load the module {self.name}: {self.reason}"
 
 
+FileStep = WriteFile | RemoveFile
 Step = (
-    WriteFile
-    | RemoveFile
+    FileStep
     | SetKernelValue
     | MakeFolder
     | RemoveFolder

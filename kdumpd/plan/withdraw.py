@@ -13,6 +13,7 @@ from kdumpd.plan.boot import kernel_cmdline
 from kdumpd.plan.command_line import CAPTURE_TARGET
 from kdumpd.plan.ours import RECORDS, was_changed, was_edited
 from kdumpd.plan.steps import (
+    FileStep,
     ForgetDumpKernel,
     Plan,
     RemoveFile,
@@ -24,7 +25,6 @@ from kdumpd.plan.steps import (
     saved_copy,
 )
 
-FileStep = WriteFile | RemoveFile
 GRUB_DROP_IN = layout.absolute(layout.GRUB_DROP_IN)
 KDUMP_TOOLS = layout.absolute(layout.KDUMP_TOOLS)
 KERNEL_CMDLINE = layout.absolute(layout.KERNEL_CMDLINE)
