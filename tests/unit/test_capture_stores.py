@@ -35,7 +35,7 @@ def test_a_store_on_another_file_system_is_mounted_first(dump_kernel: FakeMachin
 
 
 def test_what_is_mounted_already_is_not_mounted_again(dump_kernel: FakeMachine, stubs: Stubs) -> None:
-    subprocess.run(mounted(dump_kernel, r"/my\040disk"), shell=True, check=True)
+    subprocess.run(["sh", "-c", mounted(dump_kernel, r"/my\040disk")], check=True)
     store = StoreSettings(path="/my disk/crash", mount=Mount(point="/my disk", source="UUID=1", type="xfs", options=""))
     capture(dump_kernel, settings=Settings(stores=(store,)))
 
@@ -91,7 +91,7 @@ def test_what_only_systemd_can_mount_is_left_to_the_second_door(dump_kernel: Fak
 def test_a_read_only_store_is_made_writable(dump_kernel: FakeMachine, stubs: Stubs) -> None:
     stubs.add("mount", 'exec /usr/bin/mount "$@"')
     with file_system(dump_kernel.root / "srv", 1024) as disk:
-        subprocess.run(mounted(dump_kernel, "/srv"), shell=True, check=True)
+        subprocess.run(["sh", "-c", mounted(dump_kernel, "/srv")], check=True)
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
 
         assert capture(dump_kernel, settings=Settings(stores=(ON_SRV,))) == [FinalAction.POWEROFF]
@@ -101,7 +101,7 @@ def test_a_read_only_store_is_made_writable(dump_kernel: FakeMachine, stubs: Stu
 def test_a_store_that_stays_read_only_is_passed_by(dump_kernel: FakeMachine, stubs: Stubs) -> None:
     with file_system(dump_kernel.root / "srv", 1024) as disk:
         stubs.add("mount")
-        subprocess.run(mounted(dump_kernel, "/srv"), shell=True, check=True)
+        subprocess.run(["sh", "-c", mounted(dump_kernel, "/srv")], check=True)
         subprocess.run(["/usr/bin/mount", "-o", "remount,ro", disk], check=True)
         capture(dump_kernel, settings=Settings(stores=(ON_SRV, ON_ROOT)))
 
@@ -112,7 +112,7 @@ def test_a_full_store_leaves_no_folder_when_the_next_takes_the_log(dump_kernel: 
     log = "echo '[    1.000000] a long log' && seq 30000"
     stubs.add("makedumpfile", f'{{ {log}; }} > "$3" 2> /dev/null || {{ echo No space left on device >&2; rm -f "$3"; exit 1; }}')
     with file_system(dump_kernel.root / "srv", 64) as disk:
-        subprocess.run(mounted(dump_kernel, "/srv"), shell=True, check=True)
+        subprocess.run(["sh", "-c", mounted(dump_kernel, "/srv")], check=True)
         fill(disk, free=16)
         capture(dump_kernel, settings=Settings(stores=(ON_SRV, ON_ROOT)))
 
