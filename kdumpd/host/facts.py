@@ -214,9 +214,9 @@ class Facts:
         return find_rescue(self.stores)
 
     @property
-    def rescue_modules(self) -> tuple[str, ...]:
-        """What the way to the store above takes beside what the root takes."""
-        return find_rescue_modules(self.stores, self.storage)
+    def store_modules(self) -> tuple[str, ...]:
+        """What the ways to the stores take beside what the root takes."""
+        return find_store_modules(self.stores, self.storage)
 
 
 def find_rescue(stores: Iterable[Store]) -> Store | None:
@@ -224,9 +224,12 @@ def find_rescue(stores: Iterable[Store]) -> Store | None:
     return next((store for store in stores if store.mount and not store.mount.on_root and not store.mount.obstacle), None)
 
 
-def find_rescue_modules(stores: Iterable[Store], storage: Storage | None) -> tuple[str, ...]:
-    """The modules on the way to that store, without those on the way to the root."""
-    store = find_rescue(stores)
-    way = store.mount.storage if store and store.mount else None
+def find_store_modules(stores: Iterable[Store], storage: Storage | None) -> tuple[str, ...]:
+    """The modules on the way to each store that takes nothing but mount(8), without those on the way to the root.
+
+    The others are left to systemd, whose udev loads what it needs off the root.
+    """
+    simple = (store.mount.storage for store in stores if store.mount and not store.mount.obstacle)
+    needed = (module for way in simple if way for module in way.modules)
     known = storage.modules if storage else ()
-    return tuple(module for module in way.modules if module not in known) if way else ()
+    return tuple(dict.fromkeys(module for module in needed if module not in known))

@@ -58,16 +58,16 @@ def image_digest(
     generator: Generator,
     storage: Storage | None,
     direct: bool,
-    rescue_modules: tuple[str, ...],
+    store_modules: tuple[str, ...],
     watchdogs: tuple[str, ...],
 ) -> str | None:
     """None when some of it may not be read by this user.
 
-    `direct`: /init mounts the root by itself. `rescue_modules` are for the store that is used when the root is dead,
-    `watchdogs` the modules of what counts while a dump is saved.
+    `direct`: /init mounts the root by itself. `store_modules` are for the stores on other disks, `watchdogs` the modules
+    of what counts while a dump is saved.
     """
     digest = hashlib.blake2b()
-    decides = [__version__, release, generator, _way(storage), direct, rescue_modules, watchdogs]
+    decides = [__version__, release, generator, _way(storage), direct, store_modules, watchdogs]
     digest.update(json.dumps(decides).encode())
     try:
         for path in _inputs(root, release, kernel, generator, storage):

@@ -12,7 +12,7 @@ from kdumpd.errors import BusyError, HostError
 from kdumpd.files import exists, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
-from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, find_rescue_modules
+from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, find_store_modules
 from kdumpd.host.hotplug import read_hardware
 from kdumpd.host.image_inputs import PROGRAMS, find_generator, image_digest
 from kdumpd.host.images import read_images
@@ -76,7 +76,7 @@ def read_facts(
             generator=generator,
             storage=storage,
             direct=not obstacle,
-            rescue_modules=find_rescue_modules(found_stores, storage),
+            store_modules=find_store_modules(found_stores, storage),
             watchdogs=platform.watchdogs,
         )
     return Facts(

@@ -43,14 +43,14 @@ PART_OF_LAYER = {
 class Needs:
     """What a dump initrd is made for.
 
-    `direct`: our own /init mounts the root, by `modules`; else the generator's scripts do. `rescue_modules` are those for the store
-    that takes the log when the root is dead.
+    `direct`: our own /init mounts the root, by `modules`; else the generator's scripts do. `store_modules` are those for the
+    stores on other disks.
     """
 
     direct: bool
     file_system: str
     modules: tuple[str, ...]
-    rescue_modules: tuple[str, ...]
+    store_modules: tuple[str, ...]
     unneeded: tuple[Part, ...]
 
 
@@ -61,7 +61,7 @@ def image_needs(facts: Facts) -> Needs:
         direct=direct,
         file_system=storage.file_system if storage else "",
         modules=(*(storage.modules if storage else ()), *facts.platform.watchdogs),
-        rescue_modules=facts.rescue_modules,
+        store_modules=facts.store_modules,
         unneeded=unneeded(storage, direct=direct),
     )
 

@@ -19,7 +19,7 @@ def hook_settings(needs: Needs) -> str:
         "kdumpd_direct": "yes" if needs.direct else "no",
         "kdumpd_file_system": needs.file_system,
         "kdumpd_modules": " ".join(needs.modules),
-        "kdumpd_rescue_modules": " ".join(needs.rescue_modules),
+        "kdumpd_store_modules": " ".join(needs.store_modules),
         "kdumpd_unneeded": " ".join(needs.unneeded),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

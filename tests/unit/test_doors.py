@@ -93,7 +93,19 @@ def test_the_first_store_on_a_disk_of_its_own_is_where_the_log_goes_when_the_roo
 
     assert parameters(policy, facts) == [*ENDS, ON_ROOT, "rescue=UUID=uuid-of-vdb,ext4,/crash"]
     # Its disk has the same driver as the root's.
-    assert facts.rescue_modules == ()
+    assert facts.store_modules == ()
+
+
+def test_the_initrd_has_the_modules_of_every_store_that_mount_can_mount(machine: FakeMachine) -> None:
+    add_dump_disk(machine)
+    add_dump_volume(machine, "/srv/volume")
+    machine.add_disk("vdd", "254:48", "uuid-of-vdd")
+    machine.mount("/srv/third", "254:48", "/dev/vdd", "xfs")
+    for module in ("xfs", "dm_mod"):
+        machine.write(f"sys/module/{module}/initstate", "live\n")
+    facts = machine.facts(with_stores("/var/crash", DUMP, "/srv/volume", "/srv/third/crash"))
+
+    assert facts.store_modules == ("xfs",)
 
 
 def test_a_store_that_is_the_top_of_its_file_system_is_a_rescue_too(machine: FakeMachine) -> None:

@@ -28,7 +28,7 @@ def digest(
     storage: Storage | None = STORAGE,
     generator: Generator = Generator.INITRAMFS_TOOLS,
     direct: bool = True,
-    rescue_modules: tuple[str, ...] = (),
+    store_modules: tuple[str, ...] = (),
     watchdogs: tuple[str, ...] = (),
 ) -> str | None:
     return image_digest(
@@ -38,7 +38,7 @@ def digest(
         generator=generator,
         storage=storage,
         direct=direct,
-        rescue_modules=rescue_modules,
+        store_modules=store_modules,
         watchdogs=watchdogs,
     )
 
@@ -116,7 +116,7 @@ def test_another_way_to_the_store_or_another_generator_is_another_image(machine:
         digest(machine, storage=None),
         digest(machine, generator=Generator.DRACUT),
         digest(machine, direct=False),
-        digest(machine, rescue_modules=("usb_storage",)),
+        digest(machine, store_modules=("usb_storage",)),
         digest(machine, watchdogs=("iTCO_wdt",)),
     ]
 

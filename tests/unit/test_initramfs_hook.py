@@ -65,7 +65,7 @@ def run_hook(initrd: Path, storage: Storage | None, *, direct: bool = False) -> 
         direct=direct,
         file_system="ext4",
         modules=storage.modules if storage else (),
-        rescue_modules=("usb_storage",),
+        store_modules=("usb_storage",),
         unneeded=unneeded(storage, direct=direct),
     )
     settings = hook_settings(needs).replace("/usr/lib/kdumpd/initrd", str(FIRST_DOOR))

@@ -15,7 +15,7 @@ installkernel() {
     # Where sysfs hides a controller (NVMe with several paths has its disks below /sys/devices/virtual), dracut does not
     # find it by itself. With hostonly it would leave out what it does not see in use.
     # shellcheck disable=SC2086,SC2154
-    hostonly='' instmods ${kdumpd_modules} ${kdumpd_rescue_modules}
+    hostonly='' instmods ${kdumpd_modules} ${kdumpd_store_modules}
 }
 
 install() {
