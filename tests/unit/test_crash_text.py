@@ -190,6 +190,12 @@ def test_the_title_is_the_kernels_own_first_line_and_the_place(name: str, title:
     assert sample(name).title == title
 
 
+def test_a_bug_is_named_by_its_first_line_where_the_kernel_has_no_lines_of_source_too() -> None:
+    text = "Kernel BUG at kfree+0x3e3/0x490 [verbose debug info unavailable]\nOops: invalid opcode: 0000 [#1] SMP NOPTI\n"
+
+    assert read(text).title == "Kernel BUG at kfree+0x3e3/0x490 [verbose debug info unavailable]"
+
+
 @pytest.mark.parametrize(
     "prefix",
     [

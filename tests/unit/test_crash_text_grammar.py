@@ -29,6 +29,7 @@ HEADERS = {
     "general protection fault, probably for non-canonical address 0xdead000000000100: 0000 [#1] PREEMPT SMP": Kind.GPF,
     "Oops: general protection fault, maybe for address 0x5a: 0000 [#2] SMP": Kind.GPF,
     "------------[ cut here ]------------\nkernel BUG at mm/slub.c:4321!\ninvalid opcode: 0000 [#1] SMP": Kind.BUG,
+    "Kernel BUG at kfree+0x3e3/0x490 [verbose debug info unavailable]\nOops: invalid opcode: 0000 [#1] SMP NOPTI": Kind.BUG,
     "Oops: divide error: 0000 [#1] PREEMPT SMP NOPTI": Kind.DIVIDE,
     "traps: PANIC: double fault, error_code: 0x0\ndouble fault: 0000 [#1] SMP": Kind.DOUBLE_FAULT,
 }

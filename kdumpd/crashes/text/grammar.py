@@ -55,7 +55,8 @@ _HEADERS = tuple(
         (Role.OOPS, Kind.NULL_DEREF, rf"BUG: (?:unable to handle )?[kK]ernel NULL(?:.*? {_HEX})?"),
         (Role.OOPS, Kind.PAGE_FAULT, rf"BUG: [uU]nable to handle (?:kernel|page)(?:.*? {_HEX})?"),
         (Role.OOPS, Kind.STACK_OVERFLOW, r"BUG: (?:\S{1,20} )?stack guard page was hit"),
-        (Role.OOPS, Kind.BUG, r"kernel BUG at (?P<place>[^!]*)"),
+        # With a capital where the kernel has no CONFIG_DEBUG_BUGVERBOSE (lib/bug.c).
+        (Role.OOPS, Kind.BUG, r"[kK]ernel BUG at (?P<place>[^!]*)"),
         (Role.OOPS, Kind.STACK_OVERFLOW, r"Insufficient stack space to handle exception"),
         (Role.OOPS, Kind.DOUBLE_FAULT, r"(?:traps: )?PANIC: double fault"),
         *((Role.OOPS, kind, rf"(?:Oops: )?{trap}\b(?:.*{_NUMBER})?") for trap, kind in _TRAPS.items()),
@@ -163,9 +164,9 @@ _LOST = re.compile(
 )
 # What all headers begin with, so that most lines cost one look; those of a trap that is not known have a number.
 _FIRST = re.compile(
-    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel panic|NMI |Oops: |PANIC: |SError |UBSAN: |Unable |Unhandled "
-    r"|WARNING: |Watchdog |divide |double |general |invalid |kernel |rcu: |segment|stack |traps: |watchdog: |---\[ end Kernel"
-    r"|.*\[#\d"
+    r"BUG: |Bad mode |CPU\d|INFO: |Insufficient |Internal error|Kernel (?:panic|BUG at)|NMI |Oops: |PANIC: |SError "
+    r"|UBSAN: |Unable |Unhandled |WARNING: |Watchdog |divide |double |general |invalid |kernel |rcu: |segment|stack "
+    r"|traps: |watchdog: |---\[ end Kernel|.*\[#\d"
 )
 
 
