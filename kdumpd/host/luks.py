@@ -3,6 +3,8 @@
 
 import json
 import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +18,42 @@ BINARY_HEADER = 4096
 LARGEST_HEADER = 4 << 20
 
 
-def unlock_memory(volume: Path) -> int:
-    """Bytes that deriving a key takes, the most that any key of the volume asks for.
+@dataclass(frozen=True, kw_only=True)
+class UnlockMemory:
+    """Bytes that deriving a key takes: `least` whichever it is, `most` if all are tried until one fits.
 
     0: next to nothing (PBKDF2, or LUKS1, which knows nothing else), or the volume can't be read by this user.
     """
+
+    least: int
+    most: int
+
+
+NEXT_TO_NOTHING = UnlockMemory(least=0, most=0)
+
+
+def one_after_the_other(volumes: Iterable[Path]) -> UnlockMemory:
+    """What it takes to open all of them; nothing of it is needed any more for the next."""
+    found = [unlock_memory(volume) for volume in volumes]
+    return UnlockMemory(
+        least=max((memory.least for memory in found), default=0), most=max((memory.most for memory in found), default=0)
+    )
+
+
+def unlock_memory(volume: Path) -> UnlockMemory:
+    """What it takes to open one, by its header."""
     try:
         with volume.open("rb") as file:
             magic, version, size = HEADER.unpack(file.read(HEADER.size))
             if magic != MAGIC or version != 2 or not BINARY_HEADER < size <= LARGEST_HEADER:  # noqa: PLR2004 - LUKS2
-                return 0
+                return NEXT_TO_NOTHING
             file.seek(BINARY_HEADER)
             area = file.read(size - BINARY_HEADER)
         keys = json.loads(area.partition(b"\0")[0])["keyslots"].values()
-        return max((_memory(key["kdf"]) for key in keys), default=0)
+        costs = [_memory(key["kdf"]) for key in keys]
+        return UnlockMemory(least=min(costs, default=0), most=max(costs, default=0))
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return 0
+        return NEXT_TO_NOTHING
 
 
 def _memory(kdf: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from kdumpd.files import exists, read_text
 from kdumpd.host.crypttab import asks_a_person
-from kdumpd.host.luks import unlock_memory
+from kdumpd.host.luks import NEXT_TO_NOTHING, UnlockMemory, one_after_the_other
 from kdumpd.host.modules import builtin_modules, is_loaded
 from kdumpd.host.mounts import MountEntry, mount_at, read_mounts
 
@@ -66,7 +66,7 @@ class Storage:
 
     `local`: every disk was found and is attached to this machine, not to a network. `devices`: how many there are at the top,
     which only btrfs can have more than one of. `asks`: the LUKS volumes on the way that somebody has to open by hand.
-    `unlock_memory`: bytes that it takes to open them, one after the other, as far as this user may see.
+    `unlock_memory`: what it takes to open them, as far as this user may see.
     """
 
     device: str
@@ -76,7 +76,7 @@ class Storage:
     local: bool
     devices: int = 1
     asks: tuple[str, ...] = ()
-    unlock_memory: int = 0
+    unlock_memory: UnlockMemory = NEXT_TO_NOTHING
 
     @property
     def obstacle(self) -> str:
@@ -111,7 +111,7 @@ def read_storage(root: Path, release: str, point: str = "/") -> Storage | None:
         local=bool(disks) and not any(NOT_A_LOCAL_DISK.search(str(disk)) for disk in disks),
         devices=len(devices) or 1,
         asks=tuple(layer.name for _, layer in layers if layer.kind is LayerKind.LUKS and asks_a_person(root, layer.name)),
-        unlock_memory=max((unlock_memory(volume) for volume in _encrypted(root, layers)), default=0),
+        unlock_memory=one_after_the_other(_encrypted(root, layers)),
     )
 
 

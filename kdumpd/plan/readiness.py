@@ -9,6 +9,7 @@ from typing import Any
 from kdumpd.host import layout
 from kdumpd.host.crypttab import CRYPTTAB
 from kdumpd.host.facts import BootLoader, Facts, Store
+from kdumpd.host.luks import NEXT_TO_NOTHING
 from kdumpd.parameters import tokenize
 from kdumpd.plan.boot import carries, entries_to_judge, in_effect, next_boot_is_ready
 from kdumpd.plan.ours import is_loaded_for, misses_hotplug, was_edited
@@ -55,18 +56,24 @@ Troubles = dict[str, tuple[Trouble, ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
-    """The verdict. `armed` None: this kernel does not tell. `degraded`: by the last good dump kernel, not by the wanted one.
+    """The verdict. `loaded`: whether a dump kernel is; None when this kernel does not tell. `degraded`: it is the last good one,
+    not the wanted one.
 
     The first trouble is the one that keeps the machine from being armed, when it is not.
     """
 
-    armed: bool | None
+    loaded: bool | None
     troubles: tuple[Trouble, ...]
     degraded: bool = False
 
     @property
+    def armed(self) -> bool | None:
+        """Whether a crash right now would be saved; what is loaded may not be able to."""
+        return self.loaded and not any(trouble.serious for trouble in self.troubles)
+
+    @property
     def level(self) -> Level:
-        if self.armed is None:
+        if self.loaded is None:
             return Level.UNKNOWN
         if not self.armed:
             return Level.NOT_ARMED
@@ -77,6 +84,8 @@ class Readiness:
     @property
     def first_trouble(self) -> Trouble:
         """What to tell where there is room for one."""
+        if self.loaded and (serious := [trouble for trouble in self.troubles if trouble.serious]):
+            return serious[0]
         unknown = Trouble(fact="this user can't see why", way_out="run this as root")
         return self.troubles[0] if self.troubles else unknown
 
@@ -88,7 +97,7 @@ def judge(policy: Policy, facts: Facts) -> Readiness:
     """Tells apart what the policy wants, what the command line says and what the kernel really reserved."""
     found = troubles_by_subject(policy, facts).values()
     troubles = tuple(trouble for troubles in found for trouble in troubles)
-    return Readiness(armed=facts.kexec.loaded, troubles=troubles, degraded=bool(_why_degraded(policy, facts)))
+    return Readiness(loaded=facts.kexec.loaded, troubles=troubles, degraded=bool(_why_degraded(policy, facts)))
 
 
 def troubles_by_subject(policy: Policy, facts: Facts) -> Mapping[str, tuple[Trouble, ...]]:
@@ -99,7 +108,7 @@ def troubles_by_subject(policy: Policy, facts: Facts) -> Mapping[str, tuple[Trou
     first = armed | reservation if facts.kexec.reserved else reservation | armed
     files: dict[str, tuple[Trouble, ...]] = {
         Subject.FILES: (*_drift(facts), *_settings(facts)),
-        Subject.PROGRAMS: tuple(_programs(facts)),
+        Subject.PROGRAMS: tuple(_programs(policy, facts)),
     }
     return {**first, **files, **_stores(policy, facts)}
 
@@ -122,10 +131,12 @@ def _settings(facts: Facts) -> Iterator[Trouble]:
         yield Trouble(fact=f"/{layout.CAPTURE_SETTINGS} is missing, the dump kernel would use defaults", way_out="kdumpd apply")
 
 
-def _programs(facts: Facts) -> Iterator[Trouble]:
+def _programs(policy: Policy, facts: Facts) -> Iterator[Trouble]:
     for tool in facts.missing_tools:
         way_out = f"install the package that has {tool}"
-        yield Trouble(fact=f'the program "{tool}" is not installed', way_out=way_out, serious=tool == DUMP_TOOL)
+        # The log is saved without it too.
+        serious = tool == DUMP_TOOL and not policy.capture.dmesg
+        yield Trouble(fact=f'the program "{tool}" is not installed', way_out=way_out, serious=serious)
 
 
 def _stores(policy: Policy, facts: Facts) -> Troubles:
@@ -198,15 +209,19 @@ def _passphrase(facts: Facts) -> Iterator[Trouble]:
 
 def _unlocking(facts: Facts) -> Iterator[Trouble]:
     """Argon2 asks for up to 1 GiB by default (cryptsetup 2.4 and newer); an allocation that fails leaves the root closed."""
-    needed, reserved = facts.storage.unlock_memory if facts.storage else 0, facts.kexec.reserved
+    needed, reserved = facts.storage.unlock_memory if facts.storage else NEXT_TO_NOTHING, facts.kexec.reserved
     # The dump kernel itself takes some of it: more than nothing, and that is enough to say no.
-    if not reserved or needed < reserved:
+    if not reserved or needed.most < reserved:
         return
-    fact = (
-        f"to open the volume that / is on takes {approximate_size(needed)} (Argon2), and {approximate_size(reserved)} are reserved"
-    )
+    has = f"and {approximate_size(reserved)} are reserved"
+    if hopeless := needed.least >= reserved:
+        fact = f"to open the volume that / is on takes {approximate_size(needed.least)} (Argon2), {has}"
+    else:
+        # Which key is for the dump kernel, only trying tells. The first that there is no memory for ends it (libcryptsetup 2.6,
+        # LUKS2_keyslot_open()).
+        fact = f"a key of the volume that / is on takes {approximate_size(needed.most)} (Argon2), {has}"
     way_out = f"cryptsetup luksConvertKey --pbkdf pbkdf2 for each of its keys, or crashkernel: auto{_or_rescue(facts)}"
-    yield Trouble(fact=fact, way_out=way_out, serious=facts.rescue_store is None)
+    yield Trouble(fact=fact, way_out=way_out, serious=hopeless and facts.rescue_store is None)
 
 
 def _or_rescue(facts: Facts) -> str:

@@ -32,7 +32,7 @@ def estimate_machine(policy: Policy, facts: Facts) -> Estimate:
         cpus=policy.dump_kernel.nr_cpus,
         ram=sizing.ram,
         measured=measured_peak(sizing.captures or (), facts.dump_release or facts.release),
-        unlock=facts.storage.unlock_memory if facts.storage else 0,
+        unlock=facts.storage.unlock_memory.most if facts.storage else 0,
     )
     return estimate(inputs)
 

@@ -40,7 +40,7 @@ def _families(state: State) -> Iterator[tuple[str, str, list[Sample]]]:
     yield "kdumpd_info", "What kdumpd and the kernels are.", [Sample(1, info)]
     yield (
         "kdumpd_armed",
-        "Whether a crash right now would be saved: a dump kernel is loaded.",
+        "Whether a crash right now would be saved.",
         _one(int(bool(state.readiness.armed))),
     )
     about = "Whether the last good dump kernel is loaded, because the wanted one could not be."

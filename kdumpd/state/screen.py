@@ -57,6 +57,8 @@ def verdict(state: State) -> str:
         case Level.UNKNOWN:
             return "UNKNOWN: this kernel does not tell whether a dump kernel is loaded"
         case Level.NOT_ARMED:
+            if state.readiness.loaded:
+                return f"NOT ARMED, kdumpd would save nothing of a crash now: {why}"
             left = f"only what {state.pstore_backend} keeps" if state.pstore_backend else "nothing"
             return f"NOT ARMED, a crash now would leave {left}: {why}"
         case Level.DEGRADED:

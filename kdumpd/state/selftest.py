@@ -44,9 +44,8 @@ def crash_on_purpose(root: Path, state: State, settings: Settings) -> KdumpdErro
 
 
 def _check_would_be_saved(readiness: Readiness, settings: Settings) -> None:
-    serious = [trouble for trouble in readiness.troubles if trouble.serious]
-    if not readiness.armed or serious:
-        trouble = serious[0] if readiness.armed else readiness.first_trouble
+    if not readiness.armed:
+        trouble = readiness.first_trouble
         raise NotArmedError(f"this machine was not crashed, nothing would be saved: {trouble.fact}", hint=trouble.way_out)
     if not settings.dmesg:
         raise HostError("the log is not saved here, and without it a test proves nothing", hint="set capture.dmesg: true")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.host.luks import unlock_memory
+from kdumpd.host.luks import NEXT_TO_NOTHING, UnlockMemory, one_after_the_other, unlock_memory
 from kdumpd.units import KIB, MIB
 
 PBKDF2 = {"type": "pbkdf2", "hash": "sha256", "iterations": 1000, "salt": "eA=="}
@@ -27,16 +27,25 @@ def volume(tmp_path: Path) -> Path:
     return tmp_path / "vda2"
 
 
-def test_a_volume_takes_as_much_memory_as_its_most_expensive_key(volume: Path) -> None:
-    volume.write_bytes(header(PBKDF2, argon2(65536), argon2(1048576), argon2(32)))
+def test_a_volume_takes_what_its_keys_take(volume: Path) -> None:
+    volume.write_bytes(header(argon2(65536), argon2(1048576), argon2(131072)))
 
-    assert unlock_memory(volume) == 1024 * MIB
+    assert unlock_memory(volume) == UnlockMemory(least=64 * MIB, most=1024 * MIB)
+
+
+def test_of_several_volumes_none_can_be_spared_and_none_needs_the_memory_of_another(tmp_path: Path) -> None:
+    first, second = tmp_path / "vda2", tmp_path / "vdb2"
+    first.write_bytes(header(PBKDF2, argon2(1048576)))
+    second.write_bytes(header(argon2(65536)))
+
+    assert one_after_the_other([first, second]) == UnlockMemory(least=64 * MIB, most=1024 * MIB)
+    assert one_after_the_other([]) == NEXT_TO_NOTHING
 
 
 def test_pbkdf2_takes_next_to_nothing(volume: Path) -> None:
     volume.write_bytes(header(PBKDF2))
 
-    assert unlock_memory(volume) == 0
+    assert unlock_memory(volume) == NEXT_TO_NOTHING
 
 
 @pytest.mark.parametrize(
@@ -56,14 +65,14 @@ def test_pbkdf2_takes_next_to_nothing(volume: Path) -> None:
 def test_what_is_no_header_of_luks2_takes_nothing(volume: Path, content: bytes) -> None:
     volume.write_bytes(content)
 
-    assert unlock_memory(volume) == 0
+    assert unlock_memory(volume) == NEXT_TO_NOTHING
 
 
 def test_a_volume_that_is_not_ours_to_read_takes_nothing(volume: Path) -> None:
-    assert unlock_memory(volume) == 0
+    assert unlock_memory(volume) == NEXT_TO_NOTHING
 
 
 def test_the_smallest_costs_are_exact(volume: Path) -> None:
     volume.write_bytes(header(argon2(32)))
 
-    assert unlock_memory(volume) == 32 * KIB
+    assert unlock_memory(volume) == UnlockMemory(least=32 * KIB, most=32 * KIB)

@@ -60,7 +60,7 @@ def test_what_is_not_known_is_left_out(state: State) -> None:
     kexec = dataclasses.replace(state.facts.kexec, reserved=None, loaded=None)
     stores = (dataclasses.replace(state.facts.stores[0], free=None),)
     facts = dataclasses.replace(state.facts, kexec=kexec, stores=stores)
-    unknown = dataclasses.replace(state, facts=facts, readiness=dataclasses.replace(state.readiness, armed=None))
+    unknown = dataclasses.replace(state, facts=facts, readiness=dataclasses.replace(state.readiness, loaded=None))
 
     found = read(metrics(unknown))
     assert found[("kdumpd_armed", ())] == 0

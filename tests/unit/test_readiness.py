@@ -9,6 +9,7 @@ from kdumpd.apply.apply import apply_plan
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import HostError
 from kdumpd.host.facts import BootLoader, Facts
+from kdumpd.host.luks import UnlockMemory
 from kdumpd.host.mounted import Mounted
 from kdumpd.host.storage import Layer, LayerKind, Storage
 from kdumpd.plan.make import arming_steps, make_plan
@@ -119,20 +120,21 @@ def test_the_next_arming_tries_the_wanted_dump_kernel_again(machine: FakeMachine
 def test_what_failed_in_another_boot_is_no_news(machine: FakeMachine) -> None:
     facts = dataclasses.replace(degraded(armed(machine)), boot_id="boot-2")
 
-    assert judge(POLICY, facts).level is Level.WITH_PROBLEMS
+    assert not judge(POLICY, facts).degraded
 
 
 @pytest.mark.parametrize(
-    ("armed", "troubles", "level"),
+    ("loaded", "troubles", "level"),
     [
         (True, (), Level.READY),
         (True, (Trouble(fact="a", way_out="b"),), Level.WITH_PROBLEMS),
+        (True, (Trouble(fact="a", way_out="b"), Trouble(fact="c", way_out="d", serious=True)), Level.NOT_ARMED),
         (False, (Trouble(fact="a", way_out="b"),), Level.NOT_ARMED),
         (None, (Trouble(fact="a", way_out="b"),), Level.UNKNOWN),
     ],
 )
-def test_the_verdict_in_a_word(armed: bool | None, troubles: tuple[Trouble, ...], level: Level) -> None:
-    assert Readiness(armed=armed, troubles=troubles).level is level
+def test_the_verdict_in_a_word(loaded: bool | None, troubles: tuple[Trouble, ...], level: Level) -> None:
+    assert Readiness(loaded=loaded, troubles=troubles).level is level
 
 
 def test_a_dump_kernel_of_somebody_else_is_named(machine: FakeMachine) -> None:
@@ -188,10 +190,16 @@ def test_a_missing_program_is_named(machine: FakeMachine) -> None:
     facts = dataclasses.replace(armed(machine), missing_tools=("makedumpfile",))
 
     assert troubles(facts) == [
-        Trouble(
-            fact='the program "makedumpfile" is not installed', way_out="install the package that has makedumpfile", serious=True
-        )
+        Trouble(fact='the program "makedumpfile" is not installed', way_out="install the package that has makedumpfile")
     ]
+
+
+def test_without_makedumpfile_nothing_is_saved_where_the_log_is_not_asked_for(machine: FakeMachine) -> None:
+    facts = dataclasses.replace(armed(machine), missing_tools=("makedumpfile",))
+    only_memory = dataclasses.replace(POLICY, capture=CapturePolicy(dmesg=False, vmcore=VmcorePolicy()))
+
+    assert judge(POLICY, facts).armed
+    assert not judge(only_memory, facts).armed
 
 
 def mounted(**changes: Any) -> Mounted:
@@ -259,8 +267,12 @@ def test_a_root_that_somebody_has_to_open_is_no_root_for_a_dump_kernel(machine: 
     assert troubles(dataclasses.replace(asks, stores=(*facts.stores, rescue))) == [Trouble(fact=fact, way_out=key)]
 
 
+def on_luks(*, least: int, most: int) -> Storage:
+    return dataclasses.replace(ON_LUKS, unlock_memory=UnlockMemory(least=least, most=most))
+
+
 def test_a_root_whose_key_takes_more_memory_than_is_reserved_stays_closed(machine: FakeMachine) -> None:
-    facts = dataclasses.replace(armed(machine), storage=dataclasses.replace(ON_LUKS, unlock_memory=GIB))
+    facts = dataclasses.replace(armed(machine), storage=on_luks(least=GIB, most=GIB))
 
     assert troubles(facts) == [
         Trouble(
@@ -270,7 +282,21 @@ def test_a_root_whose_key_takes_more_memory_than_is_reserved_stays_closed(machin
             serious=True,
         )
     ]
-    assert troubles(dataclasses.replace(facts, storage=dataclasses.replace(ON_LUKS, unlock_memory=32 * MIB))) == []
+    assert troubles(dataclasses.replace(facts, storage=on_luks(least=0, most=32 * MIB))) == []
+
+
+def test_a_root_with_one_key_too_many_may_still_be_opened_by_another(machine: FakeMachine) -> None:
+    readiness = judge(POLICY, dataclasses.replace(armed(machine), storage=on_luks(least=0, most=GIB)))
+
+    assert readiness.armed
+    assert readiness.first_trouble.fact == "a key of the volume that / is on takes 1G (Argon2), and 192M are reserved"
+
+
+def test_a_dump_kernel_that_could_save_nothing_arms_nobody(machine: FakeMachine) -> None:
+    readiness = judge(POLICY, dataclasses.replace(armed(machine), storage=on_luks(least=GIB, most=GIB), missing_tools=("kexec",)))
+
+    assert (readiness.loaded, readiness.armed) == (True, False)
+    assert readiness.first_trouble.fact == "to open the volume that / is on takes 1G (Argon2), and 192M are reserved"
 
 
 def test_a_store_that_is_on_lvm_and_in_fstab_is_no_trouble(machine: FakeMachine) -> None:

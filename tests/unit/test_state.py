@@ -55,7 +55,7 @@ def with_pstore(state: State, backend: str, early: str = "N") -> State:
 
 def not_loaded(state: State) -> State:
     kexec = dataclasses.replace(state.facts.kexec, loaded=False)
-    disarmed = dataclasses.replace(state.readiness, armed=False)
+    disarmed = dataclasses.replace(state.readiness, loaded=False)
     return dataclasses.replace(state, facts=dataclasses.replace(state.facts, kexec=kexec), readiness=disarmed)
 
 
@@ -118,7 +118,7 @@ def test_a_degraded_machine_says_why(armed: State) -> None:
 
 
 def test_a_kernel_that_does_not_tell_is_unknown(armed: State) -> None:
-    unknown = dataclasses.replace(armed, readiness=dataclasses.replace(armed.readiness, armed=None))
+    unknown = dataclasses.replace(armed, readiness=dataclasses.replace(armed.readiness, loaded=None))
 
     assert verdict(unknown) == "UNKNOWN: this kernel does not tell whether a dump kernel is loaded"
     assert check_line(unknown).startswith("KDUMP UNKNOWN - this kernel does not tell whether a dump kernel is loaded | ")

@@ -116,7 +116,7 @@ def test_a_volume_whose_key_takes_memory_says_how_much(machine: FakeMachine) -> 
     slave = next((machine.root / luks / "slaves").iterdir()).name
     (machine.root / "dev" / slave).write_bytes(header(argon2(1048576)))
 
-    assert storage(machine).unlock_memory == GIB
+    assert storage(machine).unlock_memory.most == GIB
 
 
 def test_a_partition_on_a_multipath_device_is_multipath(machine: FakeMachine) -> None:

@@ -67,12 +67,17 @@ def test_a_store_may_be_on_another_file_system_than_root(root_guest: Guest) -> N
 
 
 @pytest.mark.parametrize("root_guest", [LUKS], indirect=True, ids=str)
-def test_a_root_whose_key_takes_more_memory_than_is_reserved_is_told(root_guest: Guest) -> None:
-    root_guest.run(
-        "cryptsetup luksAddKey --batch-mode --key-file /etc/keys/system.key --pbkdf argon2id --pbkdf-memory 262144"
-        f" --pbkdf-parallel 1 --pbkdf-force-iterations 4 /dev/disk/by-uuid/{UUIDS['luks']} /etc/hostname"
-    )
-    status = root_guest.run("kdumpd status", check=False)
+def test_a_root_whose_key_takes_more_memory_than_is_reserved_stays_closed_as_status_has_said(root_guest: Guest) -> None:
+    device, key = f"/dev/disk/by-uuid/{UUIDS['luks']}", "--key-file /etc/keys/system.key"
+    argon2 = "--pbkdf argon2id --pbkdf-memory 262144 --pbkdf-parallel 1 --pbkdf-force-iterations 4"
+    takes = "the volume that / is on takes 256M (Argon2), and 192M are reserved\n"
+    root_guest.run(f"cryptsetup luksAddKey --batch-mode {key} {argon2} {device} /etc/hostname")
+    assert root_guest.run("kdumpd status").stdout.startswith(f"ARMED, BUT a key of {takes}")
+    root_guest.run(f"cryptsetup luksConvertKey --batch-mode {key} {argon2} {device}")
 
+    status = root_guest.run("kdumpd status", check=False)
     assert status.returncode == 3
-    assert "to open the volume that / is on takes 256M (Argon2), and 192M are reserved" in status.stdout
+    assert status.stdout.startswith(f"NOT ARMED, kdumpd would save nothing of a crash now: to open {takes}")
+    root_guest.panic()
+    root_guest.wait_reset()
+    assert "kdumpd: no other store takes the log; its end:" in root_guest.console()
