@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpd.files import read_text
+from kdumpd.host.efi import read_variable
 
 EFI_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
-# Each file of efivarfs begins with the attributes of the variable (Documentation/filesystems/efivarfs.rst).
-EFI_ATTRIBUTES = 4
+ON = b"\x01"
 UNLIMITED = -1
 
 
@@ -44,16 +44,8 @@ def read_security(root: Path) -> Security:
 
 def _secure_boot(root: Path) -> bool | None:
     """In setup mode the firmware checks nothing, whatever SecureBoot says (UEFI 2.10, 32.3)."""
-    enabled, setup = (_efi_flag(root, name) for name in ("SecureBoot", "SetupMode"))
-    return None if enabled is None else enabled and not setup
-
-
-def _efi_flag(root: Path, name: str) -> bool | None:
-    try:
-        content = (root / f"sys/firmware/efi/efivars/{name}-{EFI_GLOBAL}").read_bytes()
-    except OSError:
-        return None
-    return content[EFI_ATTRIBUTES:] == b"\x01"
+    enabled, setup = (read_variable(root, f"{name}-{EFI_GLOBAL}") for name in ("SecureBoot", "SetupMode"))
+    return None if enabled is None else enabled == ON and setup != ON
 
 
 def _lockdown(root: Path) -> str | None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What may forbid to load a dump kernel, as the machine tells it."""
 
+import os
 import struct
 
 import pytest
@@ -39,6 +40,20 @@ def test_secure_boot_is_what_the_firmware_says_unless_it_is_in_setup_mode(
     machine.write_bytes(f"{EFIVARS}/SetupMode-{EFI_GLOBAL}", bytes([6, 0, 0, 0, setup]))
 
     assert read_security(machine.root).secure_boot is told
+
+
+def test_the_firmware_is_asked_once_for_what_has_not_changed(machine: FakeMachine) -> None:
+    (machine.root / EFIVARS).mkdir(parents=True)
+    path = machine.root / EFIVARS / f"SecureBoot-{EFI_GLOBAL}"
+    path.write_bytes(bytes([6, 0, 0, 0, 1]))
+    assert read_security(machine.root).secure_boot is True
+    written = path.stat().st_mtime_ns
+    path.write_bytes(bytes([6, 0, 0, 0, 0]))
+    os.utime(path, ns=(written, written))
+    assert read_security(machine.root).secure_boot is True
+    os.utime(path, ns=(written, written + 1))
+
+    assert read_security(machine.root).secure_boot is False
 
 
 @pytest.mark.parametrize(
