@@ -16,6 +16,8 @@ FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "jfs"}
 NOT_KNOWN_YET = frozenset({"auto", "none"})
 # The largest log buffer that distributions configure is 16 MiB (CONFIG_LOG_BUF_SHIFT up to 24 on big machines).
 LOG_NEEDS = 32 * MIB
+# The smallest is 128 KiB, which is more as text; a log in less space than this would not be whole.
+LOG_AT_LEAST = MIB
 # The bits of makedumpfile's dump level that leave a whole kind of pages out (makedumpfile(8)), and what /proc/meminfo calls
 # them. 1 (zero pages) and 2 (cache, but not that of some file systems) leave out what can't be told from here.
 LEFT_OUT = {4: ("Cached", "Buffers"), 8: ("AnonPages",), 16: ("MemFree",)}
@@ -35,8 +37,8 @@ def can_be_made(store: Store) -> bool:
 
 
 def takes_a_log(store: Store) -> bool:
-    """Whether the log of a crash would be saved there; where the memory does not fit, the log still does."""
-    return not any(obstacles(store)) and (store.free is None or store.free >= LOG_NEEDS)
+    """Whether the log of a crash could be saved there; where the memory does not fit, the log still does."""
+    return not any(obstacles(store)) and (store.free is None or store.free >= LOG_AT_LEAST)
 
 
 def obstacles(store: Store) -> Iterator[tuple[str, str]]:

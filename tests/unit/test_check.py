@@ -17,7 +17,7 @@ from kdumpd.plan.check import check, worst
 from kdumpd.plan.findings import Finding, Verdict, fail, ok, warn
 from kdumpd.plan.make import make_plan
 from kdumpd.policy.model import CapturePolicy, Compression, DumpKernelPolicy, Fault, Loader, PanicPolicy, Policy, VmcorePolicy
-from kdumpd.units import GIB, MIB
+from kdumpd.units import GIB, KIB, MIB
 from tests.unit.fakes import POLICY, RELEASE, FakeMachine, Stubs
 
 DEBIAN = (Path(__file__).parents[1] / "data/kernel-config/debian-6.1-amd64").read_text()
@@ -308,10 +308,10 @@ def test_a_dump_kernel_of_another_program_fails_though_one_is_loaded(ready: Fake
 
 def test_a_store_of_which_readiness_knows_better_fails_once(ready: FakeMachine) -> None:
     facts, more = look(ready)
-    full = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], free=3 * MIB),))
+    full = dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], free=3 * KIB),))
 
     assert bad(POLICY, full, more) == [
-        fail("store", "/var/crash has only 3M free, a log may need 32M", "make room, or name another store")
+        fail("store", "/var/crash has only 3K free, a log may need 32M", "make room, or name another store")
     ]
 
 

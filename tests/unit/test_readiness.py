@@ -485,6 +485,14 @@ def test_high_and_low_are_two_parameters(machine: FakeMachine) -> None:
     assert "crashkernel" not in " ".join(trouble.fact for trouble in troubles(machine.facts(policy), policy))
 
 
+def test_a_store_with_room_for_an_ordinary_log_is_no_reason_to_call_a_machine_not_armed(machine: FakeMachine) -> None:
+    facts = armed(machine)
+    readiness = judge(POLICY, dataclasses.replace(facts, stores=(dataclasses.replace(facts.stores[0], free=16 * MIB),)))
+
+    assert readiness.armed
+    assert readiness.first_trouble.fact == "/var/crash has only 16M free, a log may need 32M"
+
+
 def test_a_store_that_takes_nothing_is_serious_only_where_no_other_does(machine: FakeMachine) -> None:
     facts = armed(machine)
     good = facts.stores[0]
