@@ -217,8 +217,8 @@ def _unlocking(facts: Facts) -> Iterator[Trouble]:
     if hopeless := needed.least >= reserved:
         fact = f"to open the volume that / is on takes {approximate_size(needed.least)} (Argon2), {has}"
     else:
-        # Which key is for the dump kernel, only trying tells. The first that there is no memory for ends it (libcryptsetup 2.6,
-        # LUKS2_keyslot_open()).
+        # Which key is for the dump kernel, only trying tells. The first that there is no memory for ends it (libcryptsetup,
+        # LUKS2_keyslot_open_priority(): only -EPERM and -ENOENT go on to the next).
         fact = f"a key of the volume that / is on takes {approximate_size(needed.most)} (Argon2), {has}"
     way_out = f"cryptsetup luksConvertKey --pbkdf pbkdf2 for each of its keys, or crashkernel: auto{_or_rescue(facts)}"
     yield Trouble(fact=fact, way_out=way_out, serious=hopeless and facts.rescue_store is None)
