@@ -21,6 +21,7 @@ PYDBUS := build/pydbus-$(PYDBUS_VERSION).tar.gz
 PYDBUS_HASH := 4207162eff54223822c185da06c1ba8a34137a9602f3da5a528eedf3f78d0f2c
 DEB_SOURCES := $(shell find kdumpd templates units packaging docs -type f -not -path '*/__pycache__/*')
 RPM_SOURCES := $(DEB_SOURCES) $(shell find tests/unit tests/data -type f -not -path '*/__pycache__/*')
+PYTEST := $(PYTHON) -m pytest --numprocesses=2 --dist=loadgroup
 ARGS ?=
 
 RUN_NEEDS := python3 python3-gi python3-jinja2 python3-pydbus python3-pyudev python3-yaml
@@ -28,33 +29,34 @@ TEST_MODULES := python3-dbusmock python3-hypothesis python3-jsonschema python3-p
 CHECK_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) lintian mypy procps python3-venv shellcheck systemd
 DEB_NEEDS := build-essential debhelper dh-python dpkg-dev python3 scdoc
 TEST_NEEDS := $(RUN_NEEDS) $(TEST_MODULES) dbus-daemon grub-common kexec-tools libglib2.0-bin makedumpfile man-db scdoc systemd util-linux zsh
-VM_NEEDS := dosfstools e2fsprogs fdisk mmdebstrap mtools ovmf qemu-system-x86 qemu-utils util-linux
-# The guest's kernel is the newest that the archive has, and the test module is built for that one.
-KERNEL_RELEASE = $(shell apt-cache show linux-image-cloud-amd64 | sed -n 's/^Depends: linux-image-\([^ ]*\).*/\1/p' | head -n 1)
-MODULE_NEEDS = gcc kmod linux-headers-$(KERNEL_RELEASE) make
+VM_NEEDS := debian-archive-keyring dosfstools e2fsprogs fdisk mmdebstrap mtools util-linux
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-long test-fast fuzz check format deb rpm bench faults picture vm clean apt-lists
+.PHONY: help demo test test-all test-fast matrix fuzz check format deb rpm bench faults picture vm clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-demo: deb apt-lists ## watch the main job: policy, plan, apply, reboot, crash, capture, next boot
+demo: deb ## watch the main job: policy, plan, apply, reboot, crash, capture, next boot
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.vm.demo $(DEB)
 
-test: deb rpm apt-lists ## the tests, those in the virtual machine included (ARGS="-k name" for some)
-	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
-	$(PYTHON) -m pytest --numprocesses=2 --dist=loadgroup -m "not long" $(ARGS)
+test: deb rpm ## the tests, and each capability in a virtual machine that crashes, Debian 12 and 13 (ARGS="-k name" for some)
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+	$(PYTEST) --tier=test $(ARGS)
 
-test-long: deb rpm apt-lists ## the tests that take minutes each: roots on xfs, btrfs, LVM and LUKS, the .rpm
-	@$(call need,$(TEST_NEEDS) $(VM_NEEDS) $(MODULE_NEEDS))
-	$(PYTHON) -m pytest -m long $(ARGS)
+test-all: deb rpm ## every test: more faults, roots on xfs, btrfs, LVM and LUKS, the guide, the life of the packages
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+	$(PYTEST) --tier=test-all $(ARGS)
 
 test-fast: ## the tests that need no virtual machine
 	@$(call need,$(TEST_NEEDS))
-	$(PYTHON) -m pytest tests/unit tests/bus $(ARGS)
+	$(PYTEST) --tier=test-fast $(ARGS)
+
+matrix: deb ## the main job on every system; writes docs/systems.md (ARGS=trixie: one of them)
+	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
+	$(PYTHON) -m tests.vm.matrix $(ARGS)
 
 fuzz: $(ATHERIS) ## search for bytes that the readers of logs and reports stumble over, 30 s each (ARGS="-max_total_time=600")
 	@for target in $(FUZZ_TARGETS); do echo "$$target:"; $(TOOLS)/bin/python -m tests.fuzz $$target $(ARGS) || exit 1; done
@@ -79,17 +81,17 @@ rpm: $(RPM) ## build the package for Fedora and RHEL, with its %check: build/kdu
 
 # What reads crashes is measured here; all else needs the guest.
 BENCH_NEEDS_A_GUEST = $(filter-out crashes,$(or $(ARGS),all))
-bench: $(if $(BENCH_NEEDS_A_GUEST),deb apt-lists) ## what kdumpd costs, beside kdump-tools; writes docs/benchmarks.md (ARGS=capture, daemon or crashes: a part)
+bench: $(if $(BENCH_NEEDS_A_GUEST),deb) ## what kdumpd costs, beside kdump-tools; writes docs/benchmarks.md (ARGS=capture, daemon or crashes: a part)
 	@$(call need,$(TEST_NEEDS) $(if $(BENCH_NEEDS_A_GUEST),$(VM_NEEDS)))
 	@$(PYTHON) -m tests.bench $(DEB) $(ARGS)
 
 picture: ## docs/demo.svg, of the last `make demo`
 	@$(PYTHON) -m tests.vm.picture
 
-faults: ## docs/faults.md, by the last `make test`
+faults: ## docs/faults.md, by the last `make test-all`
 	@$(PYTHON) -m tests.vm.faults_table
 
-vm: deb apt-lists ## an interactive guest with the package installed, on this terminal (root, no password)
+vm: deb ## an interactive guest with the package installed, on this terminal (root, no password)
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	@$(PYTHON) -m tests.vm.interactive $(DEB)
 
@@ -143,10 +145,6 @@ $(RUFF): Makefile
 $(ATHERIS): $(RUFF)
 	$(TOOLS)/bin/python -m pip install --quiet atheris==$(ATHERIS_VERSION)
 	touch $@
-
-# The guest is made from what the archive has today; lists of last month would name another kernel.
-apt-lists:
-	@apt-get update -qq
 
 # Installs the packages that are missing, as root; says nothing when none is.
 need = missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>&1 | sed -n 's/^dpkg-query: no packages found matching //p; s/^not-installed //p; s/^config-files //p'); \

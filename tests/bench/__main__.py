@@ -13,6 +13,7 @@ from tests.bench.capture import measure_capture
 from tests.bench.crashes import describe_here, measure_crashes
 from tests.bench.daemon import TOP, measure_daemon
 from tests.bench.report import with_sections
+from tests.vm.emulator import emulator
 from tests.vm.machines import BOTH, Machine, add_kdump_tools, armed_machine
 
 REPORT = TOP / "docs/benchmarks.md"
@@ -61,7 +62,8 @@ def describe(machine: Machine) -> str:
         guest.restore(BOTH)
         kernel = guest.run("uname -r").stdout.strip()
         versions = guest.run(f"dpkg-query -W -f '${{Package}} ${{Version}}, ' kdumpd {PACKAGES}").stdout.strip().rstrip(",")
-    return f"Guest: 2 CPUs, 2 GiB, ext4 on virtio, QEMU without KVM on {platform.machine()}; kernel {kernel}; {versions}."
+    qemu = f"QEMU {emulator().version} without KVM on {platform.machine()}"
+    return f"Guest: 2 CPUs, 2 GiB, ext4 on virtio, {qemu}; kernel {kernel}; {versions}."
 
 
 if __name__ == "__main__":

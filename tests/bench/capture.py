@@ -2,7 +2,6 @@
 """kdumpd's capture against that of kdump-tools: same guest, same kernel, same disk, same run, in turn."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from tests.bench.report import figures_table
 from tests.bench.rounds import Run, one_crash
 from tests.bench.smallest import smallest_reservation
 from tests.bench.tools import KDUMP_TOOLS, KDUMPD, Job, Tool, peak_kib, read_status, succeeded
+from tests.vm.cache import scratch_folder
 from tests.vm.guest import VmError
-from tests.vm.image import cache_folder
 from tests.vm.machines import BOTH, LOGS, Machine, copy_of
 
 ROUNDS = int(os.environ.get("KDUMPD_BENCH_ROUNDS", "5"))
@@ -38,8 +37,8 @@ which the two take turns; every crash starts from a snapshot of the same machine
 def measure_capture(machine: Machine) -> list[str]:
     """The lines of its section."""
     with (
-        tempfile.TemporaryDirectory(dir=cache_folder(), prefix="bench-") as scratch,
-        guest_on_a_copy(machine, Path(scratch)) as guest,
+        scratch_folder("bench") as scratch,
+        guest_on_a_copy(machine, scratch) as guest,
     ):
         sizes = {tool.name: prepare(guest, tool) for tool in (KDUMPD, KDUMP_TOOLS)}
         runs = list(timed_runs(guest))

@@ -3,22 +3,39 @@
 
 import os
 import re
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.vm import kernel_module
 from tests.vm.guest import Guest
-from tests.vm.image import base_image, cache_folder
-from tests.vm.machines import ARMED, BOTH, Machine, add_kdump_tools, armed_machine, copy_of
+from tests.vm.machines import ARMED, BOTH, FRESH, Machine, add_kdump_tools, armed_machine, borrowed, fresh_machine
 from tests.vm.roots import RootMachine, armed_root_machine
+from tests.vm.systems import BOOKWORM, DEBIANS, MATRIX, System
 
 DEB = Path(__file__).resolve().parents[2] / "build/kdumpd.deb"
-MODULE_SOURCE = Path(__file__).with_name("module")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What `make test` tries in the virtual machine, it tries on every Debian that kdumpd is for."""
+    if "system" in metafunc.fixturenames:
+        metafunc.parametrize("system", _systems_for(metafunc.definition), indirect=True, ids=str, scope="session")
+
+
+def _systems_for(test: pytest.Item) -> tuple[System, ...]:
+    if test.get_closest_marker("matrix"):
+        return MATRIX
+    return DEBIANS if test.get_closest_marker("core") else (BOOKWORM,)
+
+
+@pytest.hookimpl(tryfirst=True)  # type: ignore[misc]  # pluggy 1.0 (Debian 12) has no types
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is a test in the virtual machine."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("vm")
 
 
 @pytest.fixture(scope="session")
@@ -29,14 +46,21 @@ def deb() -> Path:
 
 
 @pytest.fixture(scope="session")
-def machine(deb: Path) -> Iterator[Machine]:
-    """Each of the processes that run tests beside each other has one for itself."""
-    armed = armed_machine(deb)
+def system(request: pytest.FixtureRequest) -> System:
+    """The system that the guest runs."""
+    value: System = request.param
+    return value
+
+
+@pytest.fixture(scope="session")
+def machine(deb: Path, system: System) -> Iterator[Machine]:
+    """An armed machine; each of the processes that run tests beside each other has one for itself."""
+    armed = armed_machine(deb, system)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield armed
         return
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="worker-") as folder:
-        yield copy_of(armed, Path(folder))
+    with borrowed(armed) as copy:
+        yield copy
 
 
 @pytest.fixture
@@ -46,8 +70,15 @@ def guest(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Guest]:
 
 
 @pytest.fixture
+def fresh_guest(system: System, request: pytest.FixtureRequest) -> Iterator[Guest]:
+    """A running server, just booted, that has never seen kdumpd."""
+    with borrowed(fresh_machine(system)) as machine:
+        yield from _restored(machine, FRESH, request)
+
+
+@pytest.fixture
 def guest_with_kdump_tools(machine: Machine, request: pytest.FixtureRequest) -> Iterator[Guest]:
-    """The same, after Debian's kdump-tools was installed too."""
+    """The armed server, after Debian's kdump-tools was installed too."""
     add_kdump_tools(machine)
     yield from _restored(machine, BOTH, request)
 
@@ -64,22 +95,19 @@ def _restored(machine: Machine | RootMachine, snapshot: str, request: pytest.Fix
         yield guest
 
 
-@pytest.fixture(scope="session")
-def crash_module(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+@pytest.fixture
+def crash_module(system: System) -> bytes:
     """A kernel module that oopses while it is loaded, built for the guest's kernel."""
-    folder = tmp_path_factory.mktemp("module")
-    shutil.copytree(MODULE_SOURCE, folder, dirs_exist_ok=True)
-    headers = f"/usr/src/linux-headers-{base_image().kernel_release}"
-    subprocess.run(["make", "-C", headers, f"M={folder}", "modules"], check=True, stdout=subprocess.DEVNULL)
-    return (folder / "kcrash.ko").read_bytes()
+    return kernel_module.crash_module(system)
 
 
 @pytest.hookimpl(hookwrapper=True)  # type: ignore[misc]  # pluggy 1.0 (Debian 12) has no types
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, None]:
-    """Shows the end of the guest's console below a failure."""
+    """Keeps what a failure left for a look, and shows the end of the guest's console below it."""
     outcome = yield
     report = outcome.get_result()
     funcargs = getattr(item, "funcargs", {})
     guest = next((value for value in funcargs.values() if isinstance(value, Guest)), None)
     if report.failed and guest:
         report.sections.append(("console of the guest", guest.console_tail()))
+        report.sections.append(("kept for a look", "\n".join(str(path) for path in guest.keep())))

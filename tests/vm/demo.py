@@ -4,14 +4,14 @@
 import contextlib
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from tests.vm.cache import scratch_folder
 from tests.vm.guest import Guest, VmError
-from tests.vm.image import base_image, cache_folder
-from tests.vm.machines import LOGS, fresh_machine, install
+from tests.vm.image import base_image
+from tests.vm.machines import LOGS, install, new_machine
 
 POLICY = """\
 crashkernel: auto
@@ -93,8 +93,8 @@ def main(deb: Path) -> int:
     with phase("guest", "building the virtual server from Debian's packages, unless it is in the cache"):
         base_image()
     with (
-        tempfile.TemporaryDirectory(dir=cache_folder(), prefix="demo-") as folder,
-        fresh_machine(Path(folder)).guest("demo") as guest,
+        scratch_folder("demo") as folder,
+        new_machine(folder).guest("demo") as guest,
     ):
         try:
             tell(guest, deb)

@@ -47,7 +47,7 @@ def table(rows: Iterable[Row]) -> str:
 def main() -> int:
     rows = [Row(**json.loads(path.read_text())) for path in sorted(ROWS.glob("*.json"))]
     if not rows:
-        print(f"{ROWS} is empty: run the tests first, make test", file=sys.stderr)
+        print(f"{ROWS} is empty: run the tests first, make test-all", file=sys.stderr)
         return 1
     TABLE.write_text(table(rows))
     return 0

@@ -16,11 +16,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from tests.vm.channel import Channel, ChannelError
-from tests.vm.image import OVMF_CODE, ROOT_SIZE, ROOT_START, SECURE_OVMF_CODE, SPARE_SIZE, SPARE_START
+from tests.vm.emulator import emulator, qemu_img
+from tests.vm.image import ROOT_SIZE, ROOT_START, SPARE_SIZE, SPARE_START
+from tests.vm.systems import Firmware
 
 TIMEOUT_FACTOR = float(os.environ.get("KDUMPD_TEST_TIMEOUT_FACTOR", "1"))
 ACCEL = os.environ.get("KDUMPD_TEST_ACCEL", "tcg,thread=multi")
 CONSOLE_TAIL = 40
+# A disk takes a gigabyte, and one cause can fail many tests.
+KEPT_DISKS = 5
 ENVIRONMENT = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"]
 
 
@@ -43,24 +47,6 @@ class Deadlines:
     command: float = 300 * TIMEOUT_FACTOR
     capture: float = 240 * TIMEOUT_FACTOR
     snapshot: float = 120 * TIMEOUT_FACTOR
-
-
-@dataclass(frozen=True, kw_only=True)
-class Firmware:
-    """UEFI, and what it asks of QEMU."""
-
-    code: Path
-    machine: str = "q35,hpet=off"
-    options: tuple[str, ...] = ()
-
-
-ORDINARY_FIRMWARE = Firmware(code=OVMF_CODE)
-# Secure Boot: only code in system management mode may write the variables that hold the keys.
-SECURE_FIRMWARE = Firmware(
-    code=SECURE_OVMF_CODE,
-    machine="q35,hpet=off,smm=on",
-    options=("-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,10 +109,14 @@ class Guest:
 
     def reboot(self) -> None:
         """An orderly power cycle, through the firmware and GRUB again."""
+        self.shut_down()
+        self.boot()
+
+    def shut_down(self) -> None:
+        """An orderly power off."""
         self._control().drop_events()
         self.start("systemctl poweroff")
         self.wait_poweroff()
-        self.boot()
 
     def panic(self, command: str = "echo c > /proc/sysrq-trigger") -> None:
         """Makes the kernel die by `command`; returns without waiting for anything."""
@@ -228,6 +218,18 @@ class Guest:
     def error(self, message: str) -> VmError:
         return VmError(f"{message}\n{self.console_tail()}")
 
+    def keep(self) -> list[Path]:
+        """Copies the journal, while it still can be had, and the disk to where the consoles are; pulls the plug."""
+        kept = [self.logs]
+        if self._agent is not None and self._agent.synchronise(deadline=5):
+            (self.logs / "journal.txt").write_text(self.run("journalctl --boot --no-pager", check=False).stdout)
+            kept.append(self.logs / "journal.txt")
+        self.kill()
+        if len(list(self.logs.parent.glob(f"*/{self.disk.name}"))) < KEPT_DISKS:
+            shutil.copy(self.disk, self.logs)
+            kept.append(self.logs / self.disk.name)
+        return kept
+
     def console(self) -> str:
         """All that the console of the current boot has shown."""
         return self.consoles[-1].read_text(errors="replace") if self.consoles and self.consoles[-1].exists() else ""
@@ -307,7 +309,7 @@ class Guest:
         if not copy.exists():
             start, size = partition.value
             source = f"driver=raw,offset={start},size={size},file.driver=qcow2,file.file.filename={self.disk}"
-            subprocess.run(["qemu-img", "convert", "-O", "raw", "--image-opts", source, str(copy)], check=True)
+            qemu_img("convert", "-O", "raw", "--image-opts", source, copy)
             subprocess.run(["e2fsck", "-p", "-E", "journal_only", str(copy)], check=True, stdout=subprocess.DEVNULL)
         return copy
 
@@ -316,17 +318,31 @@ class Guest:
 
 
 def qemu_argv(disk: Path, firmware_variables: Path, firmware: Firmware) -> list[str]:
-    """The reference machine, with UEFI and one disk."""
+    """The reference machine, with one disk."""
     return [
-        *bare_machine(firmware.machine),
-        "-drive", f"if=pflash,format=raw,readonly=on,file={firmware.code}",
-        # Flash has no cache that a power cut could empty; QEMU never flushes it, so a killed QEMU would forget what was written.
-        "-drive", f"if=pflash,format=qcow2,cache.writeback=off,cache.no-flush=on,file={firmware_variables}",
+        *_case(firmware, firmware_variables),
         "-drive", f"if=none,id=disk,format=qcow2,cache=unsafe,file={disk}",
-        # Without a bootindex the firmware looks for the disk where its variables say it once was, else starts its shell.
+        # Without a bootindex UEFI looks for the disk where its variables say it once was, else starts its shell.
         "-device", "virtio-blk-pci,drive=disk,bootindex=0",
-        *firmware.options,
     ]  # fmt: skip
+
+
+def _case(firmware: Firmware, variables: Path) -> list[str]:
+    if firmware is Firmware.BIOS:
+        return bare_machine("q35,hpet=off")
+    # Flash has no cache that a power cut could empty; QEMU never flushes it, so a killed QEMU would forget what was written.
+    drive = f"if=pflash,format=qcow2,cache.writeback=off,cache.no-flush=on,file={variables}"
+    if firmware is Firmware.UEFI:
+        return [*bare_machine("q35,hpet=off"), *_flash("OVMF_CODE_4M.fd"), "-drive", drive]
+    # Only code in system management mode may write the variables that hold the keys.
+    return [
+        *bare_machine("q35,hpet=off,smm=on"), *_flash("OVMF_CODE_4M.secboot.fd"), "-drive", drive,
+        "-global", "driver=cfi.pflash01,property=secure,value=on", "-global", "ICH9-LPC.disable_s3=1",
+    ]  # fmt: skip
+
+
+def _flash(code: str) -> list[str]:
+    return ["-drive", f"if=pflash,format=raw,readonly=on,file={emulator().firmware(code)}"]
 
 
 def bare_machine(kind: str) -> list[str]:
@@ -335,7 +351,7 @@ def bare_machine(kind: str) -> list[str]:
     KVM is used only when asked for: /dev/kvm may exist and still hang every guest.
     """
     return [
-        "qemu-system-x86_64", "-accel", ACCEL, "-cpu", "qemu64", "-machine", kind, "-smp", "2", "-m", "2G",
+        *emulator().program("qemu-system-x86_64"), "-accel", ACCEL, "-cpu", "qemu64", "-machine", kind, "-smp", "2", "-m", "2G",
         "-nodefaults", "-no-user-config", "-display", "none", "-action", "shutdown=pause",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip

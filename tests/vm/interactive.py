@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """`make vm`: a virtual server with the package installed, its console on this terminal."""
 
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-from tests.vm.image import cache_folder
-from tests.vm.machines import armed_machine, machine_in
+from tests.vm.machines import armed_machine, borrowed
 
 HELLO = """\
 A Debian 12 server with kdumpd, armed. In half a minute you are root on it. Try: kdumpd status
@@ -19,17 +16,8 @@ To crash it: echo c > /proc/sysrq-trigger   To leave: poweroff, or Ctrl-A X. Wha
 def main(deb: Path) -> int:
     armed = armed_machine(deb)
     print(HELLO, flush=True)
-    with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="vm-") as folder:
-        copy = machine_in(Path(folder))
-        shutil.copy(armed.disk, copy.disk)
-        shutil.copy(armed.firmware_variables, copy.firmware_variables)
-        argv = [
-            *copy.argv,
-            "-action",
-            "shutdown=poweroff",
-            "-serial",
-            "mon:stdio",
-        ]
+    with borrowed(armed) as machine:
+        argv = [*machine.argv, "-action", "shutdown=poweroff", "-serial", "mon:stdio"]
         return subprocess.run(["setpriv", "--pdeathsig", "KILL", *argv], check=False).returncode
 
 

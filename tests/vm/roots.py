@@ -7,17 +7,18 @@ No loop device and no device-mapper is needed here: a helper machine, which has 
 All of them are started by QEMU itself, without firmware and boot loader, which saves half a minute for each boot.
 """
 
-import hashlib
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.vm.cache import cached, key_of, scratch_folder
+from tests.vm.emulator import emulator, qemu_img
 from tests.vm.guest import TIMEOUT_FACTOR, Guest, bare_machine
-from tests.vm.image import DEPENDENCIES_OF_THE_DEB, SERVER_PACKAGES, cache_folder, image_key, make_tree, write_files
+from tests.vm.image import DEPENDENCIES_OF_THE_DEB, image_key, make_tree, write_files
 from tests.vm.machines import ARMED, POLICY, empty_logs
+from tests.vm.systems import BOOKWORM
 
 TOOLS = ("btrfs-progs", "busybox", "cryptsetup", "cryptsetup-initramfs", "fdisk", "lvm2", "mdadm", "xfsprogs")
 SCRIPT = Path(__file__).with_name("make-roots.sh")
@@ -127,19 +128,17 @@ class RootMachine:
 def armed_root_machine(deb: Path, layout: Layout) -> RootMachine:
     """A machine with the snapshot ARMED, made once for each combination of image, package and recipe."""
     made = _disks_of_all(deb)
-    folder = made / f"armed-{layout}"
-    if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=made, prefix="arming-") as scratch:
-            half = Path(scratch) / "half"
-            half.mkdir()
-            for name in layout.disks:
-                _overlay(_disk(made, name), _disk(half, name))
-            with _machine(made, half, layout).guest(f"armed-{layout}") as guest:
-                guest.boot()
-                guest.run("systemctl enable --now kdumpd")
-                guest.save(ARMED)
-            half.rename(folder)
-    return _machine(made, folder, layout)
+    key = key_of(made.name, emulator().version)
+    return _machine(made, cached(f"armed-root-{layout}", key, lambda folder: _arm(folder, made, layout)), layout)
+
+
+def _arm(folder: Path, made: Path, layout: Layout) -> None:
+    for name in layout.disks:
+        _overlay(_disk(made, name), _disk(folder, name))
+    with _machine(made, folder, layout).guest(f"armed-{layout}") as guest:
+        guest.boot()
+        guest.run("systemctl enable --now kdumpd")
+        guest.save(ARMED)
 
 
 def _machine(made: Path, folder: Path, layout: Layout) -> RootMachine:
@@ -148,24 +147,18 @@ def _machine(made: Path, folder: Path, layout: Layout) -> RootMachine:
 
 def _disks_of_all(deb: Path) -> Path:
     """The folder with the disks of all layouts, with the package installed; they are never booted themselves."""
-    recipe = b"".join(path.read_bytes() for path in (Path(__file__), SCRIPT, Path(__file__).with_name("guest.py")))
-    key = hashlib.sha256(image_key().encode() + deb.read_bytes() + recipe).hexdigest()[:12]
-    folder = cache_folder() / f"roots-{key}"
-    if not folder.exists():
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        for old in cache_folder().glob("roots-*"):
-            shutil.rmtree(old)
-        with tempfile.TemporaryDirectory(dir=cache_folder(), prefix="building-") as scratch:
-            finished = Path(scratch) / "finished"
-            finished.mkdir()
-            _build(Path(scratch), finished, deb)
-            finished.rename(folder)
-    return folder
+    recipe = [path.read_bytes() for path in (Path(__file__), SCRIPT, Path(__file__).with_name("guest.py"))]
+    return cached("roots", key_of(image_key(BOOKWORM), deb.read_bytes(), *recipe), lambda finished: _build(finished, deb))
 
 
-def _build(scratch: Path, finished: Path, deb: Path) -> None:
+def _build(finished: Path, deb: Path) -> None:
+    with scratch_folder("roots") as scratch:
+        _fill(scratch, finished, deb)
+
+
+def _fill(scratch: Path, finished: Path, deb: Path) -> None:
     tree = scratch / "tree"
-    release = make_tree(tree, [*SERVER_PACKAGES, *DEPENDENCIES_OF_THE_DEB, *TOOLS])
+    release = make_tree(tree, BOOKWORM, [*DEPENDENCIES_OF_THE_DEB, *TOOLS])
     for unit in MORE_MASKED_UNITS:
         (tree / "etc/systemd/system" / unit).symlink_to("/dev/null")
     shutil.copy(deb, tree / "root/kdumpd.deb")
@@ -192,7 +185,7 @@ def _build(scratch: Path, finished: Path, deb: Path) -> None:
 def _make_disks(server: Path, finished: Path) -> None:
     disks = [_disk(finished, name) for layout in LAYOUTS for name in layout.disks]
     for disk in disks:
-        _run(["qemu-img", "create", "-q", "-f", "qcow2", str(disk), DISK_SIZE])
+        qemu_img("create", "-q", "-f", "qcow2", disk, DISK_SIZE)
     command_line = f"root=/dev/vda ro console=ttyS0,115200 panic=-1 init=/{SCRIPT_IN_TREE}"
     logs = empty_logs("make-roots")
     logs.mkdir(parents=True)
@@ -226,7 +219,7 @@ def _disk(folder: Path, name: str) -> Path:
 
 
 def _overlay(base: Path, overlay: Path) -> None:
-    _run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(base), str(overlay)])
+    qemu_img("create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", base, overlay)
 
 
 def _run(argv: Sequence[str], *, quiet: bool = False, deadline: float | None = None) -> None:

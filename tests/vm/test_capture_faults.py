@@ -15,6 +15,7 @@ import pytest
 from kdumpd.capture.status import Status, Step
 from tests.vm.faults_table import Row, write_row
 from tests.vm.guest import Guest, Partition
+from tests.vm.systems import BOOKWORM, System
 
 MARKER = "kdumpd-test-marker 4b2e"
 OLDER = "2020-01-01T00-00-00Z"
@@ -54,6 +55,9 @@ class Story:
         loaded = json.loads(self.guest.read("/var/lib/kdumpd/last-loaded.json"))
         line = f"{loaded['command_line']} kdumpd.door=systemd"
         self.guest.run(f"kexec -s -p --initrd={loaded['initrd']} --command-line='{line}' {loaded['kernel']}")
+
+    def remove_python(self) -> None:
+        self.guest.run("mv $(readlink -f /usr/bin/python3) /root")
 
     def wrap_makedumpfile(self, script: str) -> None:
         self.guest.run("mv /usr/bin/makedumpfile /usr/bin/makedumpfile.real")
@@ -106,12 +110,13 @@ class Story:
 
 
 @pytest.fixture
-def story(guest: Guest, request: pytest.FixtureRequest) -> Story:
+def story(guest: Guest, system: System, request: pytest.FixtureRequest) -> Story:
     folder = f"/var/crash/{OLDER}"
     guest.run(f"mkdir -m 0700 {folder}")
     guest.write(f"{folder}/dmesg.txt", OLDER_LOG)
     guest.write(f"{folder}/status.json", OLDER_STATUS.to_json())
-    return Story(guest, fault=request.node.name.removeprefix("test_").replace("_", " "))
+    fault = request.function.__name__.removeprefix("test_").replace("_", " ")
+    return Story(guest, fault=fault if system == BOOKWORM else f"{fault} ({system})")
 
 
 def step(status: Any, name: str, door: str = "initrd") -> Any:
@@ -150,6 +155,7 @@ def test_makedumpfile_fails_after_half_of_the_log(story: Story) -> None:
     story.conclude()
 
 
+@pytest.mark.core
 def test_both_tools_for_the_log_are_missing(story: Story) -> None:
     story.guest.run("mv /usr/bin/makedumpfile /usr/sbin/vmcore-dmesg /root")
     story.crash()
@@ -160,8 +166,9 @@ def test_both_tools_for_the_log_are_missing(story: Story) -> None:
     story.conclude()
 
 
+@pytest.mark.core
 def test_python_is_missing(story: Story) -> None:
-    story.guest.run("mv /usr/bin/python3.11 /root")
+    story.remove_python()
     story.crash()
 
     folder = story.folder()
@@ -202,6 +209,7 @@ def test_the_store_is_read_only(story: Story) -> None:
     story.conclude()
 
 
+@pytest.mark.core
 def test_a_store_on_another_file_system(story: Story) -> None:
     story.mount_spare()
     story.policy("capture:\n  stores: [/srv/dump, /var/crash]\n")
@@ -339,7 +347,6 @@ def test_the_vmcore_hangs_until_the_deadline(story: Story) -> None:
     story.conclude()
 
 
-@pytest.mark.long
 def test_the_capture_is_stopped_for_ever(story: Story) -> None:
     """Its own deadline is stopped too; what ends the machine then is outside of it."""
     story.policy("capture:\n  deadline: 30s\n")
@@ -352,9 +359,10 @@ def test_the_capture_is_stopped_for_ever(story: Story) -> None:
 
 def test_the_capture_is_stopped_for_ever_and_a_watchdog_is_there(story: Story) -> None:
     """softdog in the place of hardware: Debian's cloud kernel has no driver for the watchdogs of QEMU."""
-    story.guest.run("mv /usr/bin/python3.11 /usr/bin/python3.11.real")
-    story.guest.write("/usr/bin/python3.11", '#!/bin/sh\nmodprobe softdog\nexec /usr/bin/python3.11.real "$@"\n')
-    story.guest.run("chmod +x /usr/bin/python3.11")
+    python = story.guest.run("readlink -f /usr/bin/python3").stdout.strip()
+    story.guest.run(f"mv {python} {python}.real")
+    story.guest.write(python, f'#!/bin/sh\nmodprobe softdog\nexec {python}.real "$@"\n')
+    story.guest.run(f"chmod +x {python}")
     story.wrap_makedumpfile("kill -STOP $PPID; exec sleep 1000")
     story.crash(reboots=True)
 
@@ -363,6 +371,7 @@ def test_the_capture_is_stopped_for_ever_and_a_watchdog_is_there(story: Story) -
     story.conclude()
 
 
+@pytest.mark.core
 def test_there_is_no_first_door(story: Story) -> None:
     story.leave_first_door_out()
     story.crash()
@@ -376,7 +385,7 @@ def test_there_is_no_first_door(story: Story) -> None:
 def test_no_python_and_no_first_door(story: Story) -> None:
     """As with an initrd of kdump-tools: systemd can't start the capture, and its unit ends the machine."""
     story.leave_first_door_out()
-    story.guest.run("mv /usr/bin/python3.11 /root")
+    story.remove_python()
     story.crash(reboots=True)
 
     assert set(story.guest.list_folder("/var/crash")) == {OLDER}

@@ -4,6 +4,8 @@
 import json
 import re
 
+import pytest
+
 from tests.vm.guest import Guest
 
 
@@ -18,6 +20,7 @@ def only_crash(guest: Guest) -> str:
     return f"/var/crash/{folders[0]}"
 
 
+@pytest.mark.core
 def test_an_oops_of_a_module_is_saved_when_the_policy_makes_it_a_panic(guest: Guest, crash_module: bytes) -> None:
     apply_policy(guest, "panic:\n  on: [oops]\n")
     assert guest.read("/proc/sys/kernel/panic_on_oops").strip() == "1"
@@ -34,6 +37,7 @@ def test_an_oops_of_a_module_is_saved_when_the_policy_makes_it_a_panic(guest: Gu
     assert verdict in guest.run("kdumpd crashes list").stdout
 
 
+@pytest.mark.core
 def test_capture_then_reboot_really_reboots(guest: Guest) -> None:
     apply_policy(guest, "capture:\n  then: reboot\n")
     before = guest.read("/proc/sys/kernel/random/boot_id")
@@ -73,6 +77,7 @@ def test_a_machine_that_crashes_again_and_again_saves_the_log_only_and_powers_of
     assert re.search(r"crash loop +2 crashes in 60 min", status), status
 
 
+@pytest.mark.core
 def test_the_memory_can_be_read_after_the_next_boot(guest: Guest) -> None:
     apply_policy(guest, "capture:\n  vmcore: {level: [1, 31], compress: zstd}\n  keep: {free: 64M}\n")
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from kdumpd.errors import ExitCode
 from tests.guides import DOCS, Command, NewFile, is_shown, story
 from tests.vm.guest import Guest
-from tests.vm.machines import fresh_machine
 
 # A verdict is no failure.
 VERDICTS = {"kdumpd plan": ExitCode.WOULD_CHANGE, "kdumpd status": ExitCode.NOT_ARMED}
@@ -65,17 +64,14 @@ def _on_a_terminal(command: str) -> str:
     return f"script --quiet --command '{command}' /dev/null"
 
 
-def test_who_follows_the_guide_gets_what_it_says(deb: Path, tmp_path: Path) -> None:
-    with fresh_machine(tmp_path).guest("guide") as guest:
-        guest.boot()
-        # A server that was installed by an installer has a grub.cfg of its own making.
-        guest.run("update-grub")
-        guest.write("/root/kdumpd.deb", deb.read_bytes())
-        reader = Reader(guest)
-        for step in story((DOCS / "guide.md").read_text()):
-            reader.follow(step)
+def test_who_follows_the_guide_gets_what_it_says(deb: Path, fresh_guest: Guest) -> None:
+    guest = fresh_guest
+    guest.write("/root/kdumpd.deb", deb.read_bytes())
+    reader = Reader(guest)
+    for step in story((DOCS / "guide.md").read_text()):
+        reader.follow(step)
 
-        assert not reader.surprises, "\n\n".join(reader.surprises)
-        # The way through the guide was not a detour: the machine has crashed once, and is armed.
-        assert len(guest.run("ls /var/crash").stdout.split()) == 1
-        assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
+    assert not reader.surprises, "\n\n".join(reader.surprises)
+    # The way through the guide was not a detour: the machine has crashed once, and is armed.
+    assert len(guest.run("ls /var/crash").stdout.split()) == 1
+    assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"

@@ -3,7 +3,6 @@
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.vm.guest import Guest
-from tests.vm.machines import ARMED, Machine, empty_logs
+from tests.vm.machines import Machine, empty_logs, without_snapshots
 
 JOURNAL = "journalctl --boot --unit kdumpd --output cat"
 RAMOOPS = "mem_address=0x20000000 mem_size=0x200000 record_size=0x40000 console_size=0 ftrace_size=0 pmsg_size=0 ecc=1"
@@ -48,23 +47,14 @@ def last_end(guest: Guest) -> str:
 @pytest.fixture
 def erst_guest(machine: Machine, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Guest]:
     """The armed server, powered off, in a case with ACPI ERST, and without the store for records that UEFI has."""
-    disk = _without_snapshots(machine, tmp_path)
+    copy = without_snapshots(machine, tmp_path)
     (tmp_path / "erst").write_bytes(b"")
     with (tmp_path / "erst").open("r+b") as file:
         file.truncate(512 << 10)
     memory = f"memory-backend-file,id=erst,mem-path={tmp_path / 'erst'},size=512K,share=on"
     more = ("-object", memory, "-device", "acpi-erst,memdev=erst")
-    with Guest(disk.disk, [*disk.argv, *more], logs=empty_logs(re.sub(r"\W+", "-", request.node.name))) as guest:
+    with Guest(copy.disk, [*copy.argv, *more], logs=empty_logs(re.sub(r"\W+", "-", request.node.name))) as guest:
         yield guest
-
-
-def _without_snapshots(machine: Machine, folder: Path) -> Machine:
-    """A copy of the armed machine as it is on its disk: another machine can't go on from the memory of this one."""
-    copy = Machine(folder / "disk.qcow2", folder / "firmware.qcow2")
-    for source, target in ((machine.disk, copy.disk), (machine.firmware_variables, copy.firmware_variables)):
-        subprocess.run(["cp", "--reflink=auto", source, target], check=True)
-        subprocess.run(["qemu-img", "snapshot", "-a", ARMED, target], check=True)
-    return copy
 
 
 def check_one_crash(guest: Guest, backend: Sequence[str], kind: str = "sysrq", told: str = "this machine crashed at ") -> Kept:
@@ -78,6 +68,7 @@ def check_one_crash(guest: Guest, backend: Sequence[str], kind: str = "sysrq", t
     return crash
 
 
+@pytest.mark.core
 def test_a_panic_in_efi_variables_is_a_crash_at_the_next_boot(guest: Guest) -> None:
     die(guest)
     guest.boot_on()
@@ -161,6 +152,7 @@ def test_each_kind_of_crash_is_told_as_what_it_was(guest: Guest, crash_module: b
     assert crash.report["function"].startswith("kcrash_")
 
 
+@pytest.mark.core
 def test_an_oops_that_the_kernel_survives_is_told_as_one_after_a_reboot(guest: Guest, crash_module: bytes) -> None:
     guest.write("/root/kcrash.ko", crash_module)
     guest.run("kdumpd disarm && sysctl kernel.panic_on_oops=0")

@@ -3,6 +3,8 @@
 
 import json
 
+import pytest
+
 from tests.vm.guest import Guest
 
 UNITS = "journalctl --boot --unit 'kdumpd-notify@*' --output cat"
@@ -23,6 +25,7 @@ exit 0
 HANGING = "#!/bin/sh\nsleep 600 & sleep 600\n"
 
 
+@pytest.mark.core
 def test_after_a_crash_the_programs_of_notify_d_are_run_once_in_their_sandbox(guest: Guest) -> None:
     guest.write("/etc/kdumpd/notify.d/50-tell", SCRIPT)
     guest.write("/etc/kdumpd/notify.d/10-hang", HANGING)

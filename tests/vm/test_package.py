@@ -11,7 +11,8 @@ import pytest
 
 from kdumpd import __version__
 from tests.vm.guest import Guest
-from tests.vm.machines import POLICY, fresh_machine, install
+from tests.vm.machines import FRESH, POLICY, borrowed, fresh_machine, install
+from tests.vm.systems import System
 
 TOP = Path(__file__).parents[2]
 AUTOPKGTEST = TOP / "packaging/deb/tests/crash-and-come-back"
@@ -58,11 +59,10 @@ def differences(before: Manifest, after: Manifest) -> dict[str, tuple[object, ob
 
 
 @pytest.fixture(scope="module")
-def never_seen(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Guest, Manifest]]:
+def never_seen(system: System) -> Iterator[tuple[Guest, Manifest]]:
     """A machine that has never seen kdumpd, and what is on it."""
-    with fresh_machine(tmp_path_factory.mktemp("fresh")).guest("package") as guest:
-        guest.boot()
-        guest.run("update-grub")
+    with borrowed(fresh_machine(system)) as machine, machine.guest(f"package-{system}") as guest:
+        guest.restore(FRESH)
         yield guest, manifest(guest)
 
 
@@ -91,6 +91,7 @@ def crashkernels(guest: Guest) -> list[str]:
     return [word for word in guest.read("/boot/grub/grub.cfg").split() if word.startswith("crashkernel=")]
 
 
+@pytest.mark.core
 @pytest.mark.xdist_group("never-seen")
 def test_an_installation_changes_nothing_but_its_own_files_and_a_purge_removes_them(
     never_seen: tuple[Guest, Manifest], deb: Path

@@ -10,7 +10,6 @@ from tests.vm.guest import Guest
 from tests.vm.roots import LAYOUTS, LUKS, LVM, UUIDS, XFS, Layout
 
 MARKER = "kdumpd-test-marker 91c7"
-pytestmark = pytest.mark.long
 
 
 def crash(guest: Guest) -> None:

@@ -4,13 +4,12 @@
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.vm.guest import Guest
-from tests.vm.machines import POLICY, fresh_machine
+from tests.vm.machines import POLICY
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 LOADED = "/sys/kernel/kexec_crash_loaded"
@@ -43,17 +42,16 @@ def rpm() -> Path:
 
 
 @pytest.fixture
-def rpm_guest(tmp_path: Path) -> Iterator[Guest]:
+def rpm_guest(fresh_guest: Guest) -> Guest:
     """A running server on which kdumpd was never installed: with rpm, dracut and an enabled kdump.service, without pydbus."""
-    with fresh_machine(tmp_path).guest("rpm") as guest:
-        guest.boot()
-        guest.run("apt-get install --yes /root/rpm.deb /root/dracut-core.deb")
-        guest.run("dpkg --purge --force-depends initramfs-tools initramfs-tools-core python3-pydbus")
-        for path, text in LIKE_FEDORA.items():
-            guest.run(f"mkdir -p $(dirname {path})")
-            guest.write(path, text)
-        guest.run("chmod +x /usr/bin/kdumpctl && systemctl daemon-reload && systemctl enable --now kdump")
-        yield guest
+    guest = fresh_guest
+    guest.run("apt-get install --yes /root/rpm.deb /root/dracut-core.deb")
+    guest.run("dpkg --purge --force-depends initramfs-tools initramfs-tools-core python3-pydbus")
+    for path, text in LIKE_FEDORA.items():
+        guest.run(f"mkdir -p $(dirname {path})")
+        guest.write(path, text)
+    guest.run("chmod +x /usr/bin/kdumpctl && systemctl daemon-reload && systemctl enable --now kdump")
+    return guest
 
 
 def is_active(guest: Guest, unit: str) -> bool:
@@ -67,6 +65,7 @@ def files(command: list[str | Path], but: str) -> dict[str, str]:
     return {re.sub("^/lib/", "/usr/lib/", path): mode for path, mode in modes.items() if not re.match(f"{but}|{DIFFERENT}", path)}
 
 
+@pytest.mark.core
 def test_the_rpm_holds_what_the_deb_holds_but_for_what_is_of_debian(rpm: Path, deb: Path) -> None:
     in_the_rpm = files(["rpm", "--query", "--list", "--verbose", "--package", rpm], ONLY_IN_THE_RPM)
     in_the_deb = files(["dpkg-deb", "--contents", deb], ONLY_IN_THE_DEB)
@@ -74,7 +73,6 @@ def test_the_rpm_holds_what_the_deb_holds_but_for_what_is_of_debian(rpm: Path, d
     assert in_the_rpm == in_the_deb
 
 
-@pytest.mark.long
 def test_a_server_with_the_rpm_saves_a_crash_and_is_as_before_when_it_is_erased(rpm_guest: Guest, rpm: Path) -> None:
     guest = rpm_guest
     guest.write("/root/kdumpd.rpm", rpm.read_bytes())

@@ -4,11 +4,14 @@
 import json
 import re
 
+import pytest
+
 from tests.vm.guest import Guest
 
 JOURNAL = "journalctl --boot --unit kdumpd --output cat"
 
 
+@pytest.mark.core
 def test_a_test_passes_and_the_next_boot_says_so_with_times_and_memory(guest: Guest) -> None:
     assert "  last test     never: " in guest.run("kdumpd status").stdout
     # That is for the keyboard, and does not keep root from testing.

@@ -3,6 +3,8 @@
 
 import json
 
+import pytest
+
 from tests.vm.guest import Guest
 
 # Writes down every moment in which no dump kernel is loaded, as a poll of 1 ms sees it: one line for each gap.
@@ -50,6 +52,7 @@ def crash_and_read_log(guest: Guest) -> str:
     return guest.read(f"/var/crash/{folder}/dmesg.txt")
 
 
+@pytest.mark.core
 def test_a_panic_in_the_middle_of_a_boot_is_saved(guest: Guest) -> None:
     guest.write("/etc/systemd/system/panic.service", PANIC_WHILE_BOOTING)
     guest.run("systemctl enable panic && sync")
@@ -65,6 +68,7 @@ def test_a_panic_in_the_middle_of_a_boot_is_saved(guest: Guest) -> None:
     assert "kdumpd.service" not in log
 
 
+@pytest.mark.core
 def test_memory_and_cpus_that_come_and_go_are_followed(guest: Guest) -> None:
     guest.write("/root/watch.py", GAP_WATCH)
     guest.start("python3 /root/watch.py")
@@ -179,6 +183,7 @@ def test_the_image_of_a_new_kernel_is_built_when_it_is_installed_and_its_first_b
     assert loaded(guest)
 
 
+@pytest.mark.core
 def test_an_image_by_dracut_saves_a_crash_too(guest: Guest) -> None:
     guest.run("apt-get install --yes /root/dracut-core.deb")
     guest.run("mv /usr/sbin/mkinitramfs /usr/sbin/mkinitramfs.gone")
