@@ -8,11 +8,13 @@ from kdumpd.crashes.at_boot import first_store, harvest_at_boot, stores
 from kdumpd.crashes.harvest import Harvested, harvest
 from kdumpd.crashes.last_end import leave_out
 from kdumpd.errors import ExitCode
+from kdumpd.host.efi import keep_variables
 from kdumpd.host.layout import PSTORE, ROOT
 from kdumpd.terminal import one_line
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
+    keep_variables(ROOT)
     by_hand = arguments.source is not None or arguments.to is not None
     found = _harvest(arguments) if by_hand else harvest_at_boot(ROOT, _tell, begins=True)
     for crash in found:

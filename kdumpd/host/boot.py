@@ -8,12 +8,10 @@ from pathlib import Path
 from kdumpd.files import exists, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot_entries import parse_grub_cfg, parse_loader_entry
-from kdumpd.host.efi import read_variable
+from kdumpd.host.efi import Variable, read_variable
 from kdumpd.host.facts import Boot, BootEntry, BootLoader, CrashkernelSource, InstalledKernel
 from kdumpd.run import find_program
 
-# Set by systemd-boot in the firmware, for those who want to know what started them (systemd-boot(7)).
-LOADER_INFO = "LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 ESPS = (Path("boot"), Path("efi"), Path("boot/efi"))
 GRUB_DEFAULTS = Path("etc/default/grub")
 # A # begins a comment where a word begins: not in ${GRUB_CMDLINE_LINUX_DEFAULT#quiet}.
@@ -90,7 +88,7 @@ def kernel_image(root: Path, release: str) -> str | None:
 
 
 def _loader_info(root: Path) -> str:
-    return (read_variable(root, LOADER_INFO) or b"").decode("utf-16-le", errors="replace").rstrip("\0")
+    return (read_variable(root, Variable.LOADER_INFO) or b"").decode("utf-16-le", errors="replace").rstrip("\0")
 
 
 def _other_sources(root: Path) -> list[CrashkernelSource]:

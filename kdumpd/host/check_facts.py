@@ -11,6 +11,7 @@ from kdumpd.host.dump_tools import read_enabled_units
 from kdumpd.host.facts import Facts, Store
 from kdumpd.host.kernel_config import KernelConfig, read_kernel_config
 from kdumpd.host.makedumpfile import Makedumpfile, read_makedumpfile
+from kdumpd.host.security import read_secure_boot
 from kdumpd.host.signature import read_is_signed
 from kdumpd.host.watchdog import Watchdog, read_watchdogs
 
@@ -27,10 +28,14 @@ class StoreTrial:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckFacts:
-    """`dump_kernel_signed` None: it can't be told. `trials` are by the path of the store."""
+    """`secure_boot` None: this machine has no Secure Boot. `dump_kernel_signed` None: it can't be told.
+
+    `trials` are by the path of the store.
+    """
 
     system_config: KernelConfig | None
     dump_config: KernelConfig | None
+    secure_boot: bool | None
     dump_kernel_signed: bool | None
     watchdogs: tuple[Watchdog, ...]
     enabled_units: tuple[str, ...]
@@ -48,6 +53,7 @@ def read_check_facts(root: Path, facts: Facts) -> CheckFacts:
     return CheckFacts(
         system_config=system_config,
         dump_config=dump_config,
+        secure_boot=read_secure_boot(root),
         dump_kernel_signed=read_is_signed(root, facts.kernel_image) if facts.kernel_image else None,
         watchdogs=read_watchdogs(root),
         enabled_units=read_enabled_units(root),

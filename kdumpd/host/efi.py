@@ -1,29 +1,77 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The variables of the firmware."""
+"""Reads variables of the firmware, each once in a boot."""
 
-import functools
+import contextlib
+import os
+import stat
+from enum import Enum
 from pathlib import Path
 
+from kdumpd.capture.durable import write_file
+from kdumpd.host import layout
+
 EFIVARS = Path("sys/firmware/efi/efivars")
+EFI_GLOBAL = "8be4df61-93ca-11d2-aa0d-00e098032b8c"
 # Each file of efivarfs begins with the attributes of the variable (Documentation/filesystems/efivarfs.rst).
 ATTRIBUTES = 4
+# The longest is LoaderInfo, a name and a version.
+MAX_SIZE = 4096
+MODE = 0o644
 
 
-def read_variable(root: Path, name: str) -> bytes | None:
-    """The value of NAME-GUID, or None where there is none.
+class Variable(Enum):
+    """The variables that kdumpd reads.
 
-    As long as the firmware is asked, a kernel that dies can't leave its last words there: efi_pstore only tries for the lock
-    (efivar_trylock() in efi_pstore_write(), 6.0). So a process asks once, and again only when the variable was written to.
+    All of them are about how this machine was started, so their first value counts until the next boot.
     """
-    path = root / EFIVARS / name
+
+    SECURE_BOOT = f"SecureBoot-{EFI_GLOBAL}"
+    SETUP_MODE = f"SetupMode-{EFI_GLOBAL}"
+    # Set by systemd-boot, for programs that want to know what started them (systemd-boot(7)).
+    LOADER_INFO = "LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
+
+
+def keep_variables(root: Path) -> None:
+    """Asks the firmware early in a boot, so that nobody has to ask it later.
+
+    While the firmware is asked, a crashing kernel can't write to it: efi_pstore_write() gives up when somebody else has the lock
+    (efivar_trylock(), Linux 6.0).
+    """
+    for variable in Variable:
+        read_variable(root, variable)
+
+
+def read_variable(root: Path, variable: Variable) -> bytes | None:
+    """Return the value that was kept in this boot, else ask the firmware and, as root, keep its answer. None: no such variable."""
+    kept = root / layout.RUN / variable.value
+    content = _read_kept(kept)
+    if content is None:
+        content = _ask(root / EFIVARS / variable.value)
+        if content is None:
+            return None
+        with contextlib.suppress(OSError):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_file(kept, content, MODE)
+    return content[ATTRIBUTES:]
+
+
+def _read_kept(path: Path) -> bytes | None:
+    """A file counts only when root alone can have written it."""
     try:
-        status = path.stat()
-        return _ask(path, (status.st_ino, status.st_mtime_ns, status.st_size))
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                return None
+            content = file.read(MAX_SIZE + 1)
     except OSError:
         return None
+    return content if ATTRIBUTES < len(content) <= MAX_SIZE else None
 
 
-@functools.cache
-def _ask(path: Path, version: tuple[int, int, int]) -> bytes:
-    del version
-    return path.read_bytes()[ATTRIBUTES:]
+def _ask(path: Path) -> bytes | None:
+    """In one read(): each of them asks the firmware twice, for the size and the value (efivarfs_file_read())."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            return file.read(MAX_SIZE)
+    except OSError:
+        return None

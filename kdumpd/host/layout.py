@@ -37,10 +37,12 @@ LAST_END = STATE / "last-end.json"
 
 PSTORE = Path("sys/fs/pstore")
 
-# What the journal was told last; gone with the boot.
-TOLD = Path("run/kdumpd/told")
-TOLD_LAST_END = Path("run/kdumpd/told-last-end")
-METRICS = Path("run/kdumpd/kdumpd.prom")
+# Gone with the boot.
+RUN = Path("run/kdumpd")
+# What the journal was told last.
+TOLD = RUN / "told"
+TOLD_LAST_END = RUN / "told-last-end"
+METRICS = RUN / "kdumpd.prom"
 # Where Debian's prometheus-node-exporter looks, unless it is told otherwise (the package brings the folder).
 NODE_EXPORTER_METRICS = Path("var/lib/prometheus/node-exporter/kdumpd.prom")
 

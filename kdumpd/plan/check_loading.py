@@ -16,7 +16,7 @@ FEW_LOADS = 5
 def loading_findings(facts: Facts, more: CheckFacts) -> Iterator[Finding]:
     """At least one."""
     found = [*_switches(facts), *_signature(facts, more)]
-    yield from found or [ok(SUBJECT, f"nothing forbids it ({_seen(facts)})")]
+    yield from found or [ok(SUBJECT, f"nothing forbids it ({_seen(facts, more)})")]
 
 
 def _switches(facts: Facts) -> Iterator[Finding]:
@@ -63,6 +63,6 @@ def _obstacle(facts: Facts, fact: str, way_out: str) -> Finding:
     return warn(SUBJECT, fact, way_out) if facts.kexec.loaded else fail(SUBJECT, fact, way_out)
 
 
-def _seen(facts: Facts) -> str:
-    secure_boot = {None: "no Secure Boot here", True: "Secure Boot on", False: "Secure Boot off"}[facts.security.secure_boot]
+def _seen(facts: Facts, more: CheckFacts) -> str:
+    secure_boot = {None: "no Secure Boot here", True: "Secure Boot on", False: "Secure Boot off"}[more.secure_boot]
     return f"{secure_boot}, lockdown {facts.security.lockdown or 'unknown'}"

@@ -15,6 +15,7 @@ from kdumpd.apply.apply import apply_plan
 from kdumpd.apply.look import look
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.host import layout
+from kdumpd.host.efi import EFIVARS, Variable
 from kdumpd.host.facts import Facts
 from kdumpd.plan.kernel_values import HUNG_TASK_TIMEOUT, REBOOT_AFTER, SYSCTL_OF_FAULT, sysctl_path
 from kdumpd.plan.make import make_plan
@@ -209,6 +210,13 @@ class FakeMachine:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         (self.root / name).write_bytes(content)
+
+    def set_variable(self, variable: Variable, value: bytes) -> Path:
+        """As efivarfs shows it: four bytes of attributes, then the value."""
+        path = self.root / EFIVARS / variable.value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"\x06\0\0\0" + value)
+        return path
 
     def read(self, name: str) -> str:
         return (self.root / name).read_text()

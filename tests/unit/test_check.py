@@ -23,7 +23,7 @@ from tests.unit.fakes import POLICY, RELEASE, FakeMachine, Stubs
 DEBIAN = (Path(__file__).parents[1] / "data/kernel-config/debian-6.1-amd64").read_text()
 KERNEL = f"/boot/vmlinuz-{RELEASE}"
 VMCORE = dataclasses.replace(POLICY, capture=CapturePolicy(vmcore=VmcorePolicy()))
-LOCKED = Security(secure_boot=True, lockdown="integrity", kexec_load_disabled=False, loads_left=-1)
+LOCKED = Security(lockdown="integrity", kexec_load_disabled=False, loads_left=-1)
 
 
 @pytest.fixture
@@ -52,11 +52,13 @@ def bad(policy: Policy, facts: Facts, more: CheckFacts) -> list[Finding]:
     return [finding for finding in check(policy, facts, more) if finding.verdict is not Verdict.OK]
 
 
-def guarded(machine: FakeMachine, security: Security, *, loaded: bool = False, signed: bool | None = False) -> list[Finding]:
+def guarded(
+    machine: FakeMachine, security: Security, *, loaded: bool = False, signed: bool | None = False, secure_boot: bool = True
+) -> list[Finding]:
     """What is said of loading on a machine with such a security."""
     facts, more = look(machine)
     facts = dataclasses.replace(facts, security=security, kexec=dataclasses.replace(facts.kexec, loaded=loaded))
-    more = dataclasses.replace(more, dump_kernel_signed=signed)
+    more = dataclasses.replace(more, dump_kernel_signed=signed, secure_boot=secure_boot)
     return [finding for finding in check(POLICY, facts, more) if finding.subject == "loading"]
 
 
@@ -199,7 +201,7 @@ def test_a_signature_that_can_not_be_seen_is_a_warning(ready: FakeMachine) -> No
 
 def test_a_kernel_that_wants_signatures_wants_them_without_lockdown_too(ready: FakeMachine) -> None:
     ready.write(f"boot/config-{RELEASE}", DEBIAN + "CONFIG_KEXEC_SIG_FORCE=y\n")
-    open_machine = dataclasses.replace(LOCKED, secure_boot=False, lockdown="none")
+    open_machine = dataclasses.replace(LOCKED, lockdown="none")
 
     assert guarded(ready, open_machine) == [
         fail(
@@ -211,7 +213,7 @@ def test_a_kernel_that_wants_signatures_wants_them_without_lockdown_too(ready: F
 
 
 def test_without_lockdown_no_signature_is_wanted(ready: FakeMachine) -> None:
-    assert guarded(ready, dataclasses.replace(LOCKED, secure_boot=False, lockdown="none")) == [
+    assert guarded(ready, dataclasses.replace(LOCKED, lockdown="none"), secure_boot=False) == [
         ok("loading", "nothing forbids it (Secure Boot off, lockdown none)")
     ]
 

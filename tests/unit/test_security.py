@@ -1,16 +1,14 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What may forbid to load a dump kernel, as the machine tells it."""
 
-import os
 import struct
 
 import pytest
 
-from kdumpd.host.security import EFI_GLOBAL, Security, read_security
+from kdumpd.host.efi import Variable
+from kdumpd.host.security import Security, read_secure_boot, read_security
 from kdumpd.host.signature import is_signed, read_is_signed
 from tests.unit.fakes import FakeMachine
-
-EFIVARS = "sys/firmware/efi/efivars"
 
 
 def efi_program(certificate: tuple[int, int], *, magic: int = 0x20B, directories: int = 6) -> bytes:
@@ -28,32 +26,18 @@ def efi_program(certificate: tuple[int, int], *, magic: int = 0x20B, directories
 
 
 def test_a_machine_without_efi_and_lockdown_forbids_nothing(machine: FakeMachine) -> None:
-    assert read_security(machine.root) == Security(secure_boot=None, lockdown=None, kexec_load_disabled=False, loads_left=-1)
+    assert read_security(machine.root) == Security(lockdown=None, kexec_load_disabled=False, loads_left=-1)
+    assert read_secure_boot(machine.root) is None
 
 
 @pytest.mark.parametrize(("secure", "setup", "told"), [(1, 0, True), (0, 0, False), (1, 1, False)])
 def test_secure_boot_is_what_the_firmware_says_unless_it_is_in_setup_mode(
     machine: FakeMachine, secure: int, setup: int, told: bool
 ) -> None:
-    (machine.root / EFIVARS).mkdir(parents=True)
-    machine.write_bytes(f"{EFIVARS}/SecureBoot-{EFI_GLOBAL}", bytes([6, 0, 0, 0, secure]))
-    machine.write_bytes(f"{EFIVARS}/SetupMode-{EFI_GLOBAL}", bytes([6, 0, 0, 0, setup]))
+    machine.set_variable(Variable.SECURE_BOOT, bytes([secure]))
+    machine.set_variable(Variable.SETUP_MODE, bytes([setup]))
 
-    assert read_security(machine.root).secure_boot is told
-
-
-def test_the_firmware_is_asked_once_for_what_has_not_changed(machine: FakeMachine) -> None:
-    (machine.root / EFIVARS).mkdir(parents=True)
-    path = machine.root / EFIVARS / f"SecureBoot-{EFI_GLOBAL}"
-    path.write_bytes(bytes([6, 0, 0, 0, 1]))
-    assert read_security(machine.root).secure_boot is True
-    written = path.stat().st_mtime_ns
-    path.write_bytes(bytes([6, 0, 0, 0, 0]))
-    os.utime(path, ns=(written, written))
-    assert read_security(machine.root).secure_boot is True
-    os.utime(path, ns=(written, written + 1))
-
-    assert read_security(machine.root).secure_boot is False
+    assert read_secure_boot(machine.root) is told
 
 
 @pytest.mark.parametrize(

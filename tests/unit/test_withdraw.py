@@ -18,7 +18,7 @@ from kdumpd.plan.make import make_plan
 from kdumpd.plan.withdraw import make_withdrawal
 from kdumpd.policy.model import Loader, PanicPolicy, Policy
 from tests.unit.fakes import POLICY, RELEASE, FakeMachine, Stubs, armed
-from tests.unit.test_boot import LOADER_INFO, SYSTEMD_BOOT
+from tests.unit.test_boot import SYSTEMD_BOOT, started_by
 
 OTHER = Policy(crashkernel=parse_crashkernel("256M"), panic=PanicPolicy(reboot_after=7, early_pstore=True))
 SETTINGS = "etc/default/kdump-tools"
@@ -310,8 +310,7 @@ def test_etc_kernel_cmdline_that_somebody_else_has_changed_too_loses_only_our_wo
 
 def boot_by_systemd_boot(machine: FakeMachine, stubs: Stubs) -> None:
     entry = machine.root / f"boot/loader/entries/{RELEASE}.conf"
-    machine.write(LOADER_INFO, "")
-    machine.write_bytes(LOADER_INFO, b"\x06\0\0\0" + SYSTEMD_BOOT.encode("utf-16-le"))
+    started_by(machine, SYSTEMD_BOOT)
     machine.write(str(entry.relative_to(machine.root)), "linux /vmlinuz\noptions root=UUID=1\n")
     cmdline = machine.root / "etc/kernel/cmdline"
     stubs.add("kernel-install", f'[ ! -e {cmdline} ] || sed -i "s|^options.*|options $(cat {cmdline})|" {entry}')
