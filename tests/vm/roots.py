@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.vm.cache import cached, key_of, scratch_folder
 from tests.vm.emulator import emulator, qemu_img
-from tests.vm.guest import TIMEOUT_FACTOR, Guest, bare_machine
+from tests.vm.guest import FLUSHED_TO_FILE, TIMEOUT_FACTOR, Guest, bare_machine
 from tests.vm.image import DEPENDENCIES_OF_THE_DEB, image_key, make_tree, write_files
 from tests.vm.machines import ARMED, POLICY, empty_logs
 from tests.vm.systems import BOOKWORM
@@ -210,7 +210,7 @@ def _started(kernel: Path, initrd: Path, command_line: str) -> list[str]:
 def _drives(disks: Sequence[Path]) -> Iterator[str]:
     """What udev links in /dev/disk/by-id is virtio-SERIAL."""
     for disk in disks:
-        yield from ("-drive", f"if=none,id={disk.stem},format=qcow2,cache=unsafe,file={disk}")
+        yield from ("-drive", f"if=none,id={disk.stem},format=qcow2,{FLUSHED_TO_FILE},file={disk}")
         yield from ("-device", f"virtio-blk-pci,drive={disk.stem},serial={disk.stem}")
 
 

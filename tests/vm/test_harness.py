@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.vm.emulator import qemu_img
 from tests.vm.guest import Guest, VmError
-from tests.vm.machines import new_machine
+from tests.vm.machines import Machine, new_machine
 
+VARIABLE = "KdumpdTest"
 START_AND_WAIT = """
 import sys, time
 from pathlib import Path
@@ -37,6 +39,14 @@ def test_qemu_does_not_outlive_a_test_run_that_is_killed(tmp_path: Path) -> None
         time.sleep(0.1)
 
     assert not qemu.exists()
+
+
+def test_what_the_firmware_has_stored_outlives_a_power_cut(machine: Machine, guest: Guest, tmp_path: Path) -> None:
+    guest.run(rf"printf '\007\0\0\0x' > /sys/firmware/efi/efivars/{VARIABLE}-6b64756d-7064-4000-8000-000000000002")
+    guest.kill()
+
+    qemu_img("convert", "-O", "raw", machine.firmware_variables, tmp_path / "flash")
+    assert VARIABLE.encode("utf-16-le") in (tmp_path / "flash").read_bytes()
 
 
 def test_a_reset_is_not_taken_for_a_power_off(guest: Guest) -> None:
