@@ -3,7 +3,7 @@
 
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("system", _systems_for(metafunc.definition), indirect=True, ids=str, scope="session")
 
 
-def _systems_for(test: pytest.Item) -> tuple[System, ...]:
+def _systems_for(test: pytest.Item) -> Sequence[object]:
     if test.get_closest_marker("matrix"):
         return MATRIX
-    return DEBIANS if test.get_closest_marker("core") else (BOOKWORM,)
+    if test.get_closest_marker("core"):
+        # Two processes run the tests, and each makes the machines of one Debian.
+        return [pytest.param(system, marks=pytest.mark.xdist_group(system.name)) for system in DEBIANS]
+    return (BOOKWORM,)
 
 
 @pytest.hookimpl(tryfirst=True)  # type: ignore[misc]  # pluggy 1.0 (Debian 12) has no types
