@@ -9,6 +9,7 @@ RUFF := $(TOOLS)/bin/ruff
 RUFF_VERSION := 0.14.4
 ATHERIS_VERSION := 3.0.0
 ATHERIS := $(TOOLS)/atheris-$(ATHERIS_VERSION)
+FUZZ_SECONDS ?= 30
 FUZZ_TARGETS := text report records
 SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-roots.sh packaging/completions/*.bash \
 	$(addprefix packaging/deb/,config postinst postrm prerm tests/crash-and-come-back) packaging/dracut/*/*.sh packaging/examples/* \
@@ -58,8 +59,8 @@ matrix: deb ## the main job on every system; writes docs/systems.md (ARGS=trixie
 	@$(call need,$(TEST_NEEDS) $(VM_NEEDS))
 	$(PYTHON) -m tests.vm.matrix $(ARGS)
 
-fuzz: $(ATHERIS) ## search for bytes that the readers of logs and reports stumble over, 30 s each (ARGS="-max_total_time=600")
-	@for target in $(FUZZ_TARGETS); do echo "$$target:"; $(TOOLS)/bin/python -m tests.fuzz $$target $(ARGS) || exit 1; done
+fuzz: $(ATHERIS) ## search for bytes that the readers of logs and reports stumble over, 30 s each (FUZZ_SECONDS=600)
+	@for target in $(FUZZ_TARGETS); do echo "$$target:"; $(TOOLS)/bin/python -m tests.fuzz $$target -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 check: $(RUFF) deb $(SRPM) ## linters and types
 	@$(call need,$(CHECK_NEEDS))
@@ -146,6 +147,6 @@ $(ATHERIS): $(RUFF)
 	$(TOOLS)/bin/python -m pip install --quiet atheris==$(ATHERIS_VERSION)
 	touch $@
 
-# Installs the packages that are missing, as root; says nothing when none is.
-need = missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>&1 | sed -n 's/^dpkg-query: no packages found matching //p; s/^not-installed //p; s/^config-files //p'); \
+# Installs the packages that are missing, as root; says nothing when none is. One at a time, as apt has one lock.
+need = exec 9<Makefile && flock 9; missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(1) 2>&1 | sed -n 's/^dpkg-query: no packages found matching //p; s/^not-installed //p; s/^config-files //p'); \
 	[ -z "$$missing" ] || { echo "installing:" $$missing; apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; }
