@@ -5,14 +5,14 @@ import contextlib
 from pathlib import Path
 
 from .console import say
-from .settings import FinalAction, Mount, Settings
+from .settings import FinalAction, Mount, Settings, checked_deadline
 
 MOUNT = "kdumpd.mount"
 
 
 def read_parameters(root: Path) -> list[tuple[str, str]]:
     """Names and values, in order. None of ours has a space in it, so the kernel's quotes don't matter."""
-    words = (root / "proc/cmdline").read_text().split()
+    words = (root / "proc/cmdline").read_text(errors="replace").split()
     return [(name, value) for name, _, value in (word.partition("=") for word in words)]
 
 
@@ -21,7 +21,7 @@ def default_settings(parameters: list[tuple[str, str]]) -> Settings:
     found, own = dict(parameters), Settings()
     deadline, then, on_failure = own.deadline, own.then, own.on_failure
     with contextlib.suppress(KeyError, ValueError):
-        deadline = int(found["kdumpd.deadline"])
+        deadline = checked_deadline(int(found["kdumpd.deadline"]))
     with contextlib.suppress(KeyError, ValueError):
         then = FinalAction(found["kdumpd.then"])
     with contextlib.suppress(KeyError, ValueError):

@@ -16,7 +16,7 @@ def crash_loop(folder: Path, when: float, stores: Iterable[Path], limit: CrashLo
 
     It compares names: what the standard library has for reading a time takes longer to load than the log to be saved.
     """
-    first, last = stamp(when - limit.within), folder.name[:STAMP_LENGTH]
+    first, last = stamp(max(when - limit.within, 0)), folder.name[:STAMP_LENGTH]
     names = {path.name for store in {folder.parent, *stores} if store.is_dir() for path in store.iterdir()}
     recent = [name for name in names if FOLDER_NAME.fullmatch(name) and first <= name[:STAMP_LENGTH] <= last]
     if len(recent) <= limit.crashes:

@@ -20,7 +20,7 @@ from .doors import NOTHING_SAVED, Door, parse_arguments, time_allowed
 from .machine import end_machine
 from .mounts import mount
 from .program import Saved, SaveError
-from .settings import MARKER, FinalAction, Settings, is_dump_kernel
+from .settings import MARKER, FinalAction, Settings, is_dump_kernel, read_settings
 from .stores import Stores
 from .story import Story, reason, trace
 from .watchdog import Watchdog, start_watchdog
@@ -82,18 +82,18 @@ class Capture:
 
     def run(self) -> None:
         """Captures, then ends the machine or hands over, also when everything goes wrong or takes too long."""
-        try:
-            self._prepare()
-            self._capture()
-        except BaseException as problem:  # noqa: BLE001 - whatever it was, the machine must still end
-            self._tell(problem)
+        for part in (self._prepare, self._capture):
+            try:
+                part()
+            except BaseException as problem:  # noqa: BLE001 - whatever it was, the rest is tried, and the machine ends
+                self._tell(problem)
         self._finish()
 
     def _prepare(self) -> None:
         """Sets the deadline first: all that comes later may hang."""
-        parameters = read_parameters(self._root)
-        self._settings = default_settings(parameters)
         self._start_deadline()
+        parameters = read_parameters(self._root)
+        self._follow(default_settings(parameters))
         if self._door is Door.INITRD:
             # Under systemd it is systemd that feeds it.
             self._watchdog = start_watchdog(self._root / "dev/watchdog0", self._may_go_on)
@@ -122,10 +122,13 @@ class Capture:
 
     def _read_settings(self) -> None:
         try:
-            settings = Settings.from_json((self._root / SETTINGS).read_text())
-        except (OSError, ValueError) as problem:
+            settings = read_settings(self._root / SETTINGS)
+        except Exception as problem:  # noqa: BLE001 - no damage, nor a defect of ours, may cost the log
             say(f"cannot read /{SETTINGS}, using the defaults: {problem}")
             return
+        self._follow(settings)
+
+    def _follow(self, settings: Settings) -> None:
         changed = settings.deadline != self._settings.deadline
         self._settings = settings
         if changed:
@@ -138,7 +141,7 @@ class Capture:
         say("this machine has crashed; this is its dump kernel, saving the log")
         stores = Stores(self._story, self._root, self._door, save=self._save_first, left=self._left)
         when = learn(self._story, self._vmcore)
-        folder = stores.take(self._settings.stores, when, saved=self._is_saved())
+        folder = stores.take(self._settings, when, saved=self._is_saved())
         if folder and (self._is_saved() or self._door is Door.SYSTEMD):
             self._save_rest(folder, when)
 

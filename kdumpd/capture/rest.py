@@ -48,7 +48,7 @@ def look_for_loop(story: Story, root: Path, folder: Path, when: float, settings:
     if settings.crash_loop is None:
         return
     try:
-        stores = [root / store.path.lstrip("/") for store in settings.stores if _is_there(root, store)]
+        stores = [root / store.path.lstrip("/") for store in settings.all_stores if _is_there(root, store)]
         look = partial(crash_loop, folder, when, stores, settings.crash_loop)
         story.status.crash_loop = patience.call(look, timeout=LIST_TIMEOUT, what="looking for other crashes")
     except (SaveError, OSError) as problem:

@@ -4,11 +4,14 @@
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from .plain import plain
+from .own_files import read_own_file
+from .plain import parse_object, plain, restore, shown
 
 VERSION = 2
+# In seconds. Nobody waits longer for a machine, and a timer takes no more than 292 years (threading.TIMEOUT_MAX).
+LONGEST_DEADLINE = 7 * 86400
 # On the command line of every dump kernel that kdumpd loads, and of no other kernel.
 MARKER = "kdumpd.capture"
 
@@ -51,6 +54,10 @@ class StoreSettings(NamedTuple):
     mount: Mount | None = None
 
 
+# Where a capture can always try: every machine has it.
+LAST_STORE = StoreSettings(path="/var/crash")
+
+
 class CrashLoop(NamedTuple):
     """More than so many `crashes` `within` so many seconds are a loop."""
 
@@ -68,7 +75,7 @@ class Settings(NamedTuple):
     pstore: bool = True
     pstore_modules: tuple[str, ...] = ()
     vmcore: VmcoreSettings | None = None
-    stores: tuple[StoreSettings, ...] = (StoreSettings(path="/var/crash"),)
+    stores: tuple[StoreSettings, ...] = (LAST_STORE,)
     keep_count: int = 10
     keep_size: int = 5 << 30
     keep_free: int = 1 << 30
@@ -78,51 +85,65 @@ class Settings(NamedTuple):
     on_failure: FinalAction = FinalAction.REBOOT
 
     @property
+    def all_stores(self) -> tuple[StoreSettings, ...]:
+        """The stores of the policy, and after them /var/crash, which is better than no store at all."""
+        named = any(store.path == LAST_STORE.path for store in self.stores)
+        return self.stores if named else (*self.stores, LAST_STORE)
+
+    @property
     def store_paths(self) -> tuple[str, ...]:
-        return tuple(store.path for store in self.stores)
+        """Where a crash may be."""
+        return tuple(store.path for store in self.all_stores)
 
     def to_json(self) -> str:
         return json.dumps({"version": VERSION, **plain(self)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Settings":
-        """The settings in the text of capture.json. Unknown keys are ignored: a newer apply may have written them.
+        """Return the settings in the text of capture.json. Each of them is one that a capture can work with.
 
         Raises:
-            ValueError: it is not such a text.
+            ValueError: it is no such text, or one of another version. There are no half settings.
         """
-        try:
-            own, found = cls(), dict(json.loads(text))
-            vmcore, loop = found.get("vmcore"), found.get("crash_loop")
-            return cls(
-                dmesg=bool(found.get("dmesg", True)),
-                pstore=bool(found.get("pstore", True)),
-                pstore_modules=tuple(str(name) for name in found.get("pstore_modules", ())),
-                vmcore=_vmcore(vmcore) if vmcore else None,
-                stores=tuple(_store(store) for store in found["stores"]),
-                keep_count=int(found.get("keep_count", own.keep_count)),
-                keep_size=int(found.get("keep_size", own.keep_size)),
-                keep_free=int(found.get("keep_free", own.keep_free)),
-                crash_loop=CrashLoop(crashes=int(loop["crashes"]), within=int(loop["within"])) if loop else None,
-                deadline=int(found["deadline"]),
-                then=FinalAction(found["then"]),
-                on_failure=FinalAction(found["on_failure"]),
-            )
-        except (KeyError, TypeError) as problem:
-            raise ValueError(f"not a capture.json of version {VERSION}: {problem!r}") from problem
+        found = parse_object(text)
+        if found.get("version") != VERSION:
+            raise ValueError(f"it is of version {shown(found.get('version'))}, not {VERSION}")
+        settings: Settings = restore(cls, found, "settings")
+        if not settings.dmesg and settings.vmcore is None:
+            raise ValueError("neither the log nor the memory would be saved")
+        for store in settings.stores:
+            _check_path(store.path)
+            if store.mount:
+                _check_path(store.mount.point)
+        return settings._replace(deadline=checked_deadline(settings.deadline))
 
 
-def _vmcore(found: dict[str, Any]) -> VmcoreSettings:
-    return VmcoreSettings(
-        levels=tuple(int(level) for level in found["levels"]), compress=str(found["compress"]), format=str(found["format"])
-    )
+def read_settings(path: Path) -> Settings:
+    """Return what a capture.json says.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is damaged, of another version, or not root's alone.
+    """
+    return Settings.from_json(read_own_file(path))
 
 
-def _store(found: dict[str, Any]) -> StoreSettings:
-    mount = found.get("mount")
-    return StoreSettings(path=str(found["path"]), mount=Mount(**mount) if mount else None)
+def checked_deadline(seconds: int) -> int:
+    """Return a deadline that a timer can keep.
+
+    Raises:
+        ValueError: no capture could be done by then.
+    """
+    if seconds < 1:
+        raise ValueError(f"a deadline of {seconds} s is none")
+    return min(seconds, LONGEST_DEADLINE)
+
+
+def _check_path(path: str) -> None:
+    if not path.startswith("/") or not path.isprintable():
+        raise ValueError(f"{path!r:.60} is not an absolute path")
 
 
 def is_dump_kernel(root: Path) -> bool:
     """Whether kdumpd has put its marker on this kernel's command line."""
-    return MARKER in (root / "proc/cmdline").read_text().split()
+    return MARKER in (root / "proc/cmdline").read_text(errors="replace").split()

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from .plain import plain
+from .plain import parse_object, plain, restore
 
 VERSION = 1
 FILE = "status.json"
@@ -106,27 +106,30 @@ class Status:
 
     @classmethod
     def from_json(cls, text: str) -> "Status":
-        """The status in the text of a status.json; what an older kdumpd did not write keeps its default.
+        """Return the status in the text of a status.json; what an older kdumpd did not write keeps its default.
 
         Raises:
-            ValueError: it is not such a text.
+            ValueError: it is no such text.
         """
-        try:
-            found: dict[str, Any] = dict(json.loads(text))
-            return cls(
-                started=str(found["started"]),
-                kernel=str(found["kernel"]),
-                crash=CrashFacts(**found.get("crash", {})),
-                doors=[str(door) for door in found.get("doors", [])],
-                milestones={str(name): float(seconds) for name, seconds in dict(found.get("milestones", {})).items()},
-                store=str(found.get("store", "")),
-                folder=str(found.get("folder", "")),
-                steps=[Step(**step) for step in found.get("steps", [])],
-                memory_kib=Memory(**found.get("memory_kib", {})),
-                seconds=float(found.get("seconds", 0)),
-                uptime=float(found.get("uptime", 0)),
-                crash_loop=str(found.get("crash_loop", "")),
-                final_action=str(found.get("final_action", "")),
-            )
-        except (KeyError, TypeError) as problem:
-            raise ValueError(f"not a status.json of version {VERSION}: {problem!r}") from problem
+        found = parse_object(text)
+        if missing := [name for name in REQUIRED if name not in found]:
+            raise ValueError(f"it has no {missing[0]}")
+        return cls(**{name: restore(kind, found[name], name) for name, kind in KINDS.items() if name in found})
+
+
+REQUIRED = ("started", "kernel")
+KINDS: dict[str, Any] = {
+    "started": str,
+    "kernel": str,
+    "crash": CrashFacts,
+    "doors": tuple[str, ...],
+    "milestones": dict[str, float],
+    "store": str,
+    "folder": str,
+    "steps": tuple[Step, ...],
+    "memory_kib": Memory,
+    "seconds": float,
+    "uptime": float,
+    "crash_loop": str,
+    "final_action": str,
+}

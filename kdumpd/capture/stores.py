@@ -12,7 +12,7 @@ from .doors import Door
 from .folders import bytes_in, discard, new_crash_folder
 from .mounts import make_writable, mount
 from .program import SaveError
-from .settings import StoreSettings
+from .settings import Settings, StoreSettings
 from .story import Story, reason
 
 # To mount a store, to mount it for writing, to make a folder.
@@ -38,12 +38,13 @@ class Stores:
         self._continued = story.folder
         self._continued_in = story.status.store
 
-    def take(self, stores: tuple[StoreSettings, ...], when: float, *, saved: bool) -> Path | None:
+    def take(self, settings: Settings, when: float, *, saved: bool) -> Path | None:
         """The crash folder that took it; if none did, the one that has the most of it; None without any.
 
         `saved`: the door before this one has saved it, so it goes on there, if it can.
         """
         refused: list[tuple[StoreSettings, Path]] = []
+        stores = settings.all_stores if self._is_last_door(settings) else settings.stores
         ordered = sorted(stores, key=lambda store: saved and store.path != self._continued_in)
         for number, store in enumerate(ordered):
             share = self._left() * SHARE / (len(ordered) - number)
@@ -61,6 +62,10 @@ class Stores:
         store, folder = self._fullest(refused)
         self._settle(store, folder, refused)
         return folder
+
+    def _is_last_door(self, settings: Settings) -> bool:
+        """Whether no door after this one reaches a store that this one does not."""
+        return self._door is Door.SYSTEMD or not any(store.mount and store.mount.by_systemd for store in settings.stores)
 
     def _open(self, store: StoreSettings, when: float, timeout: float) -> Path | None:
         began = time.monotonic()

@@ -9,11 +9,10 @@ from typing import Any
 
 from kdumpd.capture import dmesg
 from kdumpd.capture.keep import FOLDER_NAME
-from kdumpd.capture.settings import Settings
+from kdumpd.capture.settings import Settings, read_settings
 from kdumpd.capture.status import Status
 from kdumpd.crashes.record import read_report, read_status, time_of
 from kdumpd.crashes.report import Report, Source
-from kdumpd.files import read_text
 from kdumpd.host import layout
 
 
@@ -62,14 +61,18 @@ class Crash:
 def capture_settings(root: Path) -> Settings:
     """What the dump kernel does: by capture.json, not by a policy that may be broken, or not be applied yet."""
     try:
-        return Settings.from_json(read_text(root / layout.CAPTURE_SETTINGS) or "")
-    except ValueError:
+        return read_settings(root / layout.CAPTURE_SETTINGS)
+    except (OSError, ValueError):
         return Settings()
 
 
 def capture_stores(root: Path) -> tuple[str, ...]:
     """Where the dump kernel saves."""
-    return capture_settings(root).store_paths
+    found: dict[str, str] = {}
+    for path in capture_settings(root).store_paths:
+        # One may be a link to another.
+        found.setdefault(os.path.realpath(root / path.lstrip("/")), path)
+    return tuple(found.values())
 
 
 def list_crashes(root: Path, stores: Iterable[str]) -> tuple[Crash, ...]:

@@ -59,7 +59,8 @@ def first_store(root: Path, settings: Settings) -> Path:
     for store in settings.stores:
         if store.mount is None or (root / store.mount.point.lstrip("/")).is_mount():
             return root / store.path.lstrip("/")
+    paths = ", ".join(store.path for store in settings.stores)
     raise HostError(
-        f"no store is mounted ({', '.join(settings.store_paths)}), so what pstore has stays there",
+        f"no store is mounted ({paths}), so what pstore has stays there",
         hint="later: kdumpd harvest; what systemd-pstore has taken: kdumpd harvest --from /var/lib/systemd/pstore",
     )

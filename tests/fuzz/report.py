@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The reader of report.json, fed with anything."""
 
-import copy
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from kdumpd.crashes.report import Captured, Record, Report, ReportError, Source
 from kdumpd.crashes.text.reader import read_pieces
 from tests.fuzz import text
-
-VALUES = json.loads(r'[null, true, 0, -1, 1e308, 1e999, NaN, 1180591620717411303424, "", "P", "\ud800", "\u0000", [[]], [{}], {}]')
+from tests.fuzz.json_damage import spoilt
 
 
 def check(data: bytes) -> None:
     """A report, or the one error that says that it is none; and a report is read as it was written."""
     _read(data.decode("utf-8", "replace"))
     # What is no JSON ends early; so the same bytes choose what is wrong in a good one, too.
-    _read(json.dumps(_spoilt(json.loads(GOOD), data[:32])))
+    _read(json.dumps(spoilt(json.loads(GOOD), data[:32])))
 
 
 def seeds() -> Iterator[bytes]:
@@ -44,23 +41,6 @@ def _report(log: bytes) -> Report:
         capture=Captured(seconds=4.5, problem="no space left"),
         records=(Record(backend="efi_pstore", reason="Panic", count=2, parts=15, missing=(3, 4)),),
     )
-
-
-def _spoilt(report: Any, choices: bytes) -> Any:
-    """Pairs of bytes: which value, and what in its place."""
-    for which, value in zip(choices[::2], choices[1::2], strict=False):
-        places = list(_places(report))
-        if places:
-            container, key = places[which % len(places)]
-            container[key] = copy.deepcopy(VALUES[value % len(VALUES)])
-    return report
-
-
-def _places(value: Any) -> Iterator[tuple[Any, Any]]:
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in items:
-        yield value, key
-        yield from _places(inner)
 
 
 GOOD = _report(

@@ -197,7 +197,8 @@ TAIL = ["[    9.1] Kernel panic - not syncing", "[    9.2] \udcff the end"]
 
 
 @pytest.fixture
-def tail(monkeypatch: pytest.MonkeyPatch) -> None:
+def tail(dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    dump_kernel.write("var/crash", "not even the last store is a folder")
     monkeypatch.setattr(last_resort, "log_tail", lambda vmcore, lines: TAIL)
 
 
@@ -267,9 +268,9 @@ def test_what_nobody_can_be_told_does_not_stop_the_capture(dump_kernel: FakeMach
 
 
 @pytest.mark.parametrize("problem", [SystemExit, MemoryError, KeyboardInterrupt, BrokenPipeError])
-@pytest.mark.parametrize("place", ["learn", "read_parameters"])
+@pytest.mark.parametrize(("place", "end"), [("learn", FinalAction.REBOOT), ("read_parameters", FinalAction.POWEROFF)])
 def test_nothing_prevents_the_end(
-    dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch, problem: type[BaseException], place: str
+    dump_kernel: FakeMachine, monkeypatch: pytest.MonkeyPatch, problem: type[BaseException], place: str, end: FinalAction
 ) -> None:
     def broken(*_: object, **__: object) -> None:
         raise problem
@@ -277,7 +278,7 @@ def test_nothing_prevents_the_end(
     monkeypatch.setattr(capture_main, place, broken)
     monkeypatch.setattr("kdumpd.capture.story.Story.save", broken)
 
-    assert capture(dump_kernel) == [FinalAction.REBOOT]
+    assert capture(dump_kernel) == [end]
 
 
 def test_who_hangs_is_left_alone() -> None:

@@ -306,7 +306,7 @@ def test_it_is_said_by_what_was_applied_not_by_a_policy_that_is_not_in_force_yet
     armed.write("var/lib/kdumpd/capture.json", applied.to_json())
     kdumpd(armed, "test", "--yes")
 
-    assert "saves the log and the memory to /a, else to /b, in 90s at most\n" in capsys.readouterr().out
+    assert "saves the log and the memory to /a, else to /b, else to /var/crash, in 90s at most\n" in capsys.readouterr().out
 
 
 def test_without_a_terminal_and_without_yes_nobody_is_crashed(armed: FakeMachine, capsys: pytest.CaptureFixture[str]) -> None:
