@@ -3,16 +3,19 @@
 
 import contextlib
 import errno
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from .doors import LOG_FILE
 from .durable import sync
 from .status import FILE as STATUS_FILE
 
-# More crashes in one second than this are not crashes.
-MAX_SAME_SECOND = 100
+# A number in a name that kdumpd has not given has no meaning, and may be so long that the next one is no name any more.
+MAX_DIGITS = 6
+# Nobody else makes crash folders while we do; a file system on which so many names are taken is broken.
+MAX_TAKEN = 100
 # A machine without a clock starts in 1970; beyond 2100 the number is noise.
 EARLIEST, LATEST = 1577836800, 4102444800
 DAY = 86400
@@ -44,8 +47,7 @@ def new_crash_folder(store: Path, when: float) -> Path:
         OSError: the store can't be written.
     """
     store.mkdir(mode=0o755, parents=True, exist_ok=True)
-    names = folder_names(when)
-    for name in names:
+    for name in itertools.islice(folder_names(store, when), MAX_TAKEN):
         folder = store / name
         try:
             folder.mkdir(mode=0o700)
@@ -53,13 +55,24 @@ def new_crash_folder(store: Path, when: float) -> Path:
             continue
         sync(store)
         return folder
-    raise FileExistsError(errno.EEXIST, f"{MAX_SAME_SECOND} crash folders of {names[0]} exist")
+    raise FileExistsError(errno.EEXIST, f"no name for a crash folder of {stamp(when)} is free")
 
 
-def folder_names(when: float) -> list[str]:
-    """What the folder of a crash at this time may be called, the best first."""
+def folder_names(store: Path, when: float) -> Iterator[str]:
+    """What the folder of a crash at this time may be called, the best first, without end.
+
+    The number of one more in a second follows the highest, and not just the last that is taken: where a clock stands still, the
+    numbers are the order of arrival, and the removal of old crashes sets the low ones free.
+    """
     best = stamp(when)
-    return [best, *(f"{best}-{number}" for number in range(1, MAX_SAME_SECOND))]
+    first = 1 + max((_number(path.name, best) for path in store.iterdir()), default=-1)
+    return (f"{best}-{number}" if number else best for number in itertools.count(first))
+
+
+def _number(name: str, best: str) -> int:
+    """Which crash of this second has the name; -1 when none has."""
+    digits = "0" if name == best else name.removeprefix(f"{best}-")
+    return int(digits) if digits.isdecimal() and len(digits) <= MAX_DIGITS else -1
 
 
 def stamp(when: float) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Makes room: removes older crashes, once a new one is safe."""
+"""Makes room: removes older crashes once a new one is safe, and older memory where not even a log has room."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from . import dmesg, pstore, status, vmcore
 from .console import say
-from .durable import sync, temporary_name
+from .durable import remove_file, sync, temporary_name
 
 # What new_crash_folder() makes: day, time, and a number for another crash in the same second.
 FOLDER_NAME = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d)-(\d\d)-(\d\d)Z(?:-(\d+))?")
@@ -25,14 +25,17 @@ OURS = frozenset(
 EVIDENCE = frozenset([status.FILE, dmesg.FILE, f"{dmesg.FILE}.incomplete", REPORT])
 
 
-def remove_old_crashes(newest: Path, *, count: int, size: int, free: int, tell: Callable[[str], None] = say) -> None:
+def remove_old_crashes(
+    newest: Path, *, count: int, size: int, free: int, latest: str = "", tell: Callable[[str], None] = say
+) -> None:
     """Removes the oldest crashes beside `newest`, until there are at most `count`, in at most `size` bytes, with `free` bytes left.
 
     The newest with a log or a memory in it is never removed, nor is `newest`. Where all of the others together would not free
-    so much, none is lost for that. One that can't be removed stays, and is told.
+    so much, none is lost for that. One that can't be removed stays, and is told. `latest` is the name that a crash would have now,
+    where `newest` may be of a time before that of the last one.
     """
     store = newest.parent
-    crashes = {folder: contents for folder in _by_age(store) if (contents := crash_contents(folder))}
+    crashes = {folder: contents for folder in _by_arrival(store, max(newest.name, latest)) if (contents := crash_contents(folder))}
     sizes = {folder: _size(contents) for folder, contents in crashes.items()}
     good = [folder for folder in crashes if _is_good(folder) and folder != newest]
     spared = {newest} if _is_good(newest) else {newest, *good[-1:]}
@@ -54,11 +57,45 @@ def remove_old_crashes(newest: Path, *, count: int, size: int, free: int, tell: 
             tell(f"removed the older crash {folder}")
 
 
-def _by_age(store: Path) -> list[Path]:
-    """The folders that are named like crashes, the oldest first."""
-    named = [(found, path) for path in store.iterdir() if (found := FOLDER_NAME.fullmatch(path.name)) and _is_folder(path)]
-    named.sort(key=lambda pair: (*pair[0].groups()[:4], int(pair[0][5] or 0)))
+def remove_oldest_vmcore(store: Path, newest: str, *, tell: Callable[[str], None] = say) -> bool:
+    """Remove the memory of the oldest crash that has one, for a log that finds no room; return whether there was one.
+
+    Its log stays, and the newest crash with a log or a memory in it stays as it is. `newest` is the name of the crash to be saved.
+
+    Raises:
+        OSError: the store can't be read.
+    """
+    crashes = [folder for folder in _by_arrival(store, newest) if crash_contents(folder)]
+    good = [folder for folder in crashes if _is_good(folder)]
+    memories = (folder / name for folder in crashes if folder not in good[-1:] for name in (vmcore.INCOMPLETE, vmcore.FILE))
+    for memory in filter(Path.exists, memories):
+        try:
+            remove_file(memory)
+        except OSError as problem:
+            tell(f"cannot remove {memory}: {problem.strerror}")
+        else:
+            tell(f"the store is full: removed {memory}; the log of that crash stays")
+            return True
+    return False
+
+
+def _by_arrival(store: Path, latest: str) -> list[Path]:
+    """The folders that are named like crashes, in the order in which they came, as far as it can be known.
+
+    A name has the time of the crash by a clock that may have been wrong, and the times that the file system keeps are of the same
+    clock. Only one thing is certain: none came after `latest`. So a name that is later is of a clock that was wrong, and goes
+    first. A counter in the store would know more, but it can be missing, damaged or planted, and would then remove the wrong ones.
+    """
+    named = [(age(path.name), path) for path in store.iterdir() if FOLDER_NAME.fullmatch(path.name) and _is_folder(path)]
+    last, _ = age(latest)
+    named.sort(key=lambda pair: (pair[0][0] <= last, pair[0]))
     return [path for _, path in named]
+
+
+def age(name: str) -> tuple[str, int]:
+    """What sorts the names of crash folders by time: of those of one second, -2 comes before -10."""
+    second, _, number = name.partition("Z")
+    return second, int(number[1:] or 0)
 
 
 def crash_contents(folder: Path) -> list[Path]:

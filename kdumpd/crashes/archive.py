@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from kdumpd.capture import dmesg
-from kdumpd.capture.keep import FOLDER_NAME
+from kdumpd.capture.keep import FOLDER_NAME, age
 from kdumpd.capture.settings import Settings, read_settings
 from kdumpd.capture.status import Status
 from kdumpd.crashes.record import read_report, read_status, time_of
@@ -85,12 +85,6 @@ def crash_folders(root: Path, stores: Iterable[str]) -> tuple[Path, ...]:
     places = [root / store.lstrip("/") for store in stores]
     found = [(age(name), store / name) for store in places for name in names_in(store)]
     return tuple(folder for _, folder in sorted(found))
-
-
-def age(name: str) -> tuple[str, int]:
-    """What sorts the names of crash folders by age: of those of one second, -2 comes before -10."""
-    stamp, _, number = name.partition("Z")
-    return stamp, int(number[1:] or 0)
 
 
 def names_in(store: Path) -> list[str]:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The harvest that a boot begins with, and what it tells of the end of the boot before."""
 
+import time
 from pathlib import Path
 
+from kdumpd.capture.folders import stamp
 from kdumpd.capture.keep import remove_old_crashes
 from kdumpd.capture.settings import Settings
 from kdumpd.crashes.archive import capture_settings
@@ -41,7 +43,15 @@ def _harvest(root: Path, settings: Settings, tell: Tell) -> list[Harvested]:
     found = harvest(root / layout.PSTORE, store, stores(root, settings), tell)
     if new := [crash.folder for crash in found if not crash.has_dump]:
         # As after a capture: a machine that only ever leaves records must not fill its disk with them either.
-        remove_old_crashes(new[-1], count=settings.keep_count, size=settings.keep_size, free=settings.keep_free, tell=tell)
+        # What is harvested may be older than what the dump kernel has saved of the same boot.
+        remove_old_crashes(
+            new[-1],
+            count=settings.keep_count,
+            size=settings.keep_size,
+            free=settings.keep_free,
+            latest=stamp(time.time()),
+            tell=tell,
+        )
     return found
 
 

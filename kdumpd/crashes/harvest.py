@@ -152,7 +152,7 @@ class _Spool:
 
     def _build(self, crash: PstoreCrash, paths: Sequence[Path], when: float) -> Path:
         """A crash folder that is whole when it appears in the store."""
-        name = next(name for name in folder_names(when) if not os.path.lexists(self._store / name))
+        name = next(name for name in folder_names(self._store, when) if not os.path.lexists(self._store / name))
         unfinished = self._spool / UNFINISHED / name
         try:
             unfinished.mkdir(mode=0o700, parents=True)

@@ -16,8 +16,9 @@ from typing import Any, TypeAlias
 from kdumpd import __version__
 from kdumpd.capture import dmesg
 from kdumpd.capture.durable import write_file
+from kdumpd.capture.keep import age
 from kdumpd.crashes import report
-from kdumpd.crashes.archive import Crash, age, names_in
+from kdumpd.crashes.archive import Crash, names_in
 from kdumpd.crashes.record import read_report, recorded, time_of
 from kdumpd.crashes.report import Report, Source
 from kdumpd.errors import BusyError

@@ -86,6 +86,25 @@ def test_two_crashes_in_one_second_get_two_folders_for_root_only(tmp_path: Path)
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in folders} == {0o700}
 
 
+def test_no_number_of_crashes_in_one_second_is_too_high(tmp_path: Path) -> None:
+    names = [new_crash_folder(tmp_path, CRASHED).name for _ in range(150)]
+
+    assert names[-1] == "2026-11-22T03-04-05Z-149"
+
+
+def test_a_number_that_was_set_free_is_not_given_to_a_later_crash(tmp_path: Path) -> None:
+    first, second = (new_crash_folder(tmp_path, CRASHED) for _ in range(2))
+    first.rmdir()
+
+    assert new_crash_folder(tmp_path, CRASHED).name == f"{second.name.removesuffix('-1')}-2"
+
+
+def test_a_name_that_kdumpd_would_not_give_does_not_make_the_next_one_too_long(tmp_path: Path) -> None:
+    (tmp_path / f"2026-11-22T03-04-05Z-{'9' * 230}").mkdir()
+
+    assert new_crash_folder(tmp_path, CRASHED).name == "2026-11-22T03-04-05Z"
+
+
 def test_only_a_folder_without_anything_of_the_crash_is_discarded(tmp_path: Path) -> None:
     for name in ("told/status.json", "told/capture.log", "kept/status.json", "kept/dmesg.txt.incomplete"):
         (tmp_path / name).parent.mkdir(exist_ok=True)

@@ -99,6 +99,15 @@ def test_the_folder_is_named_by_the_time_of_the_crash_and_only_root_may_look(pst
     assert {stat.S_IMODE(path.stat().st_mode) for path in store.rglob("*") if path.is_file()} == {0o600}
 
 
+def test_no_number_of_crashes_in_one_second_keeps_the_records_in_the_spool(pstore: Path, store: Path) -> None:
+    fill_with(pstore, EFI)
+    for name in (EFI_CRASH, *(f"{EFI_CRASH}-{number}" for number in range(1, 100))):
+        (store / name).mkdir()
+    (found,) = run(pstore, store)
+
+    assert found.folder.name == f"{EFI_CRASH}-100"
+
+
 def test_records_keep_their_time(pstore: Path, store: Path) -> None:
     put(pstore, record("dmesg-ramoops-0", f"Panic#1 Part1\n{panic(4)}".encode(), time=TIME + 5))
     (found,) = run(pstore, store)
@@ -371,6 +380,19 @@ def test_older_crashes_make_room_as_after_a_capture(booted: FakeMachine, capsys:
     assert main(["harvest"]) == 0
     assert crashes(booted.root / "var/crash") == [EFI_CRASH]
     assert f"removed the older crash {booted.root}/var/crash/2026-11-01T00-00-00Z" in capsys.readouterr().out
+
+
+def test_an_older_record_does_not_push_out_what_the_dump_kernel_has_saved_since(
+    booted: FakeMachine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kdumpd.crashes.at_boot.time.time", lambda: TIME + 86400)
+    booted.write("var/lib/kdumpd/capture.json", Settings(keep_count=2, keep_free=0).to_json())
+    for name in ("2026-11-01T00-00-00Z", "2026-11-22T20-00-00Z", "2099-01-01T00-00-00Z"):
+        booted.write(f"var/crash/{name}/dmesg.txt", "old\n")
+    fill_with(booted.root / "sys/fs/pstore", EFI)
+
+    assert main(["harvest"]) == 0
+    assert crashes(booted.root / "var/crash") == [EFI_CRASH, "2026-11-22T20-00-00Z"]
 
 
 def test_where_the_policy_says_so_pstore_is_left_alone(booted: FakeMachine) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kdumpd.capture.keep import remove_old_crashes
+from kdumpd.capture.keep import remove_old_crashes, remove_oldest_vmcore
 from tests.unit.fakes import file_system, fill
 
 ENOUGH = 1 << 40
@@ -91,6 +91,66 @@ def test_a_clock_that_was_set_back_does_not_stop_the_pruning_nor_cost_the_newest
     remove_old_crashes(crash(store, "1970-01-01T00-00-00Z"), count=2, size=ENOUGH, free=0)
 
     assert left(store) == ["1970-01-01T00-00-00Z", day(2)]
+
+
+def test_crashes_of_a_clock_that_was_ahead_do_not_push_out_those_that_came_later(store: Path) -> None:
+    crash(store, day(1))
+    for number in range(10):
+        crash(store, f"2099-01-01T00-00-{number:02}Z")
+    remove_old_crashes(crash(store, day(2)), count=10, size=ENOUGH, free=0)
+    remove_old_crashes(crash(store, day(3)), count=4, size=ENOUGH, free=0)
+
+    assert left(store) == [day(1), day(2), day(3), "2099-01-01T00-00-09Z"]
+
+
+def test_crashes_of_a_clock_that_begins_anew_are_kept_in_their_order(store: Path) -> None:
+    crash(store, day(1))
+    for number in range(3):
+        remove_old_crashes(crash(store, f"1970-01-01T00-0{number}-00Z"), count=3, size=ENOUGH, free=0)
+
+    assert left(store) == [f"1970-01-01T00-0{number}-00Z" for number in range(3)]
+
+
+def test_for_a_log_without_room_the_oldest_memory_goes_and_no_log(store: Path, said: Callable[[], str]) -> None:
+    for number in (1, 2, 3):
+        crash(store, day(number), "dmesg.txt", "status.json", "vmcore")
+
+    assert remove_oldest_vmcore(store, day(4))
+    assert not (store / day(1) / "vmcore").exists()
+    assert f"the store is full: removed {store / day(1)}/vmcore; the log of that crash stays\n" in said()
+    assert remove_oldest_vmcore(store, day(4))
+    assert not remove_oldest_vmcore(store, day(4))
+    assert (store / day(3) / "vmcore").exists()
+    assert all((store / day(number) / "dmesg.txt").exists() for number in (1, 2, 3))
+
+
+def test_what_is_left_of_a_memory_goes_too_but_never_what_is_not_only_ours(store: Path) -> None:
+    crash(store, day(1), "dmesg.txt", "status.json", "vmcore", "notes.txt")
+    crash(store, day(2), "status.json", "vmcore.incomplete")
+    crash(store, day(3))
+
+    assert remove_oldest_vmcore(store, day(4))
+    assert not remove_oldest_vmcore(store, day(4))
+    assert (store / day(1) / "vmcore").exists()
+
+
+def test_a_memory_that_can_not_be_removed_does_not_keep_the_next_one(
+    store: Path, said: Callable[[], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3):
+        crash(store, day(number), "dmesg.txt", "status.json", "vmcore")
+    unlink = Path.unlink
+
+    def refuses(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == store / day(1):
+            raise OSError(1, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuses)
+
+    assert remove_oldest_vmcore(store, day(4))
+    assert not (store / day(2) / "vmcore").exists()
+    assert f"cannot remove {store / day(1)}/vmcore: Operation not permitted\n" in said()
 
 
 def test_when_the_new_one_has_nothing_to_read_the_newest_that_has_stays(store: Path) -> None:
