@@ -9,7 +9,7 @@ from pathlib import Path
 from . import patience
 from .console import say
 from .doors import Door
-from .folders import bytes_in, discard, new_crash_folder
+from .folders import bytes_in, discard, new_crash_folder, stamp
 from .mounts import make_writable, mount
 from .program import SaveError
 from .settings import Settings, StoreSettings
@@ -44,17 +44,22 @@ class Stores:
         `saved`: the door before this one has saved it, so it goes on there, if it can.
         """
         refused: list[tuple[StoreSettings, Path]] = []
-        stores = settings.all_stores if self._is_last_door(settings) else settings.stores
+        full: list[StoreSettings] = []
+        is_last_door = self._is_last_door(settings)
+        stores = settings.all_stores if is_last_door else settings.stores
         ordered = sorted(stores, key=lambda store: saved and store.path != self._continued_in)
         for number, store in enumerate(ordered):
             share = self._left() * SHARE / (len(ordered) - number)
             folder = self._open(store, when, min(OPEN_TIMEOUT, share))
-            if folder is None:
-                continue
-            if (saved and folder == self._continued) or self._save(folder, share):
+            if folder and ((saved and folder == self._continued) or self._save(folder, share)):
                 self._settle(store, folder, refused)
                 return folder
-            refused.append((store, folder))
+            if folder:
+                refused.append((store, folder))
+            if self._story.out_of_space():
+                full.append(store)
+        if not saved and is_last_door and self._save_after_making_room(full, refused, when):
+            return self._story.folder
         if not saved:
             say("no store took the log")
         if not refused:
@@ -62,6 +67,39 @@ class Stores:
         store, folder = self._fullest(refused)
         self._settle(store, folder, refused)
         return folder
+
+    def _save_after_making_room(self, full: list[StoreSettings], refused: list[tuple[StoreSettings, Path]], when: float) -> bool:
+        """Whether a store took it after the memory of older crashes was removed, one by one, the last store first: what is in the
+        others is dearer to whoever wrote the policy.
+        """
+        folders = dict(refused)
+        for store in reversed(full):
+            while self._remove_vmcore(store, when):
+                share = self._left() * SHARE
+                folder = folders.get(store) or self._open(store, when, min(OPEN_TIMEOUT, share))
+                if folder:
+                    folders[store] = folder
+                    self._story.goes_on_in(store.path, folder)
+                    if self._save(folder, share):
+                        self._settle(store, folder, list(folders.items()))
+                        return True
+                if not self._story.out_of_space():
+                    break
+        return False
+
+    def _remove_vmcore(self, store: StoreSettings, when: float) -> bool:
+        from .keep import remove_oldest_vmcore  # noqa: PLC0415 - few captures need it
+
+        place = self._root / store.path.lstrip("/")
+        try:
+            return patience.call(
+                lambda: remove_oldest_vmcore(place, stamp(when)),
+                timeout=DISCARD_TIMEOUT,
+                what="removing the memory of older crashes",
+            )
+        except Exception as problem:  # noqa: BLE001 - the next store may still take the log
+            say(f"cannot make room in {store.path}: {reason(problem)}")
+            return False
 
     def _is_last_door(self, settings: Settings) -> bool:
         """Whether no door after this one reaches a store that this one does not."""

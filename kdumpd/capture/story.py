@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The story of a capture, written down as it goes on: in memory for the next door, and beside the log for whoever asks later."""
 
+import errno
 import os
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from .program import Saved, SaveError
 from .status import FILE as STATUS_FILE
 from .status import Status, Step
 
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # What stays on record of a step whose end nobody lived to see.
 CUT_OFF = "was cut off"
 
@@ -66,6 +68,11 @@ class Story:
         """Puts on record what did not even get to its beginning."""
         self._put(Step(name=name, ok=False, seconds=round(time.monotonic() - began, 3), detail=detail), new=True)
         say(detail)
+
+    def out_of_space(self) -> bool:
+        """Whether the last step has failed because the store is full."""
+        last = self.status.steps[-1] if self.status.steps else None
+        return last is not None and not last.ok and any(os.strerror(code) in last.detail for code in OUT_OF_SPACE)
 
     def cut_off(self, why: str) -> None:
         """Puts on record what has stopped the step that is still running, if one is."""

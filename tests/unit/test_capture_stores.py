@@ -3,6 +3,7 @@
 
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from kdumpd.capture.boot_parameters import named_mounts
 from kdumpd.capture.doors import Door
 from kdumpd.capture.program import Saved, SaveError
 from kdumpd.capture.settings import FinalAction, Mount, Settings, StoreSettings
+from kdumpd.capture.status import Status
 from tests.unit.captures import capture, newest_status, only_folder, state, steps
 from tests.unit.fakes import FakeMachine, Stubs, file_system, fill
 
@@ -120,6 +122,84 @@ def test_a_full_store_leaves_no_folder_when_the_next_takes_the_log(dump_kernel: 
     status = newest_status(dump_kernel)
     assert [step.ok for step in status.steps[:2]] == [False, True]
     assert (status.store, status.folder) == ("/var/crash", f"/var/crash/{only_folder(dump_kernel).name}")
+
+
+LONG_LOG = """
+case "$1" in
+    --dump-dmesg) { { echo '[    1.000000] a long log'; seq 30000; } > "$3"; } 2> /dev/null && exit
+        echo No space left on device >&2; rm -f "$3"; exit 1;;
+    *) exit 1;;
+esac"""
+OLDER = [f"2020-01-0{number}T00-00-00Z" for number in (1, 2, 3)]
+
+
+def full_of_memory(store: Path, kib: int = 200) -> None:
+    """Leaves no room, but for that of the vmcores of older crashes."""
+    for name in OLDER:
+        (store / name).mkdir(parents=True)
+        for file in ("dmesg.txt", "status.json"):
+            (store / name / file).write_text("old\n")
+        (store / name / "vmcore").write_bytes(b"x" * kib * 1024)
+    fill(store, free=8)
+
+
+@pytest.mark.parametrize("door", list(Door))
+def test_in_a_store_full_of_old_memory_the_oldest_makes_room_for_the_log(
+    dump_kernel: FakeMachine, stubs: Stubs, said: Callable[[], str], door: Door
+) -> None:
+    stubs.add("makedumpfile", LONG_LOG)
+    with file_system(dump_kernel.root / "var/crash", 1024) as store:
+        full_of_memory(store)
+
+        assert capture(dump_kernel, door, settings=Settings(keep_free=0)) == [FinalAction.POWEROFF]
+        assert [(store / name / "vmcore").exists() for name in OLDER] == [False, True, True]
+        assert all((store / name / "dmesg.txt").read_text() == "old\n" for name in OLDER)
+        (new,) = {path.name for path in store.iterdir() if path.is_dir()} - set(OLDER)
+        assert (store / new / "dmesg.txt").read_text().endswith("30000\n")
+        assert steps(Status.from_json((store / new / "status.json").read_text()))[:2] == [
+            ("dmesg", False, "No space left on device"),
+            ("dmesg", True, ""),
+        ]
+    assert f"the store is full: removed {store}/{OLDER[0]}/vmcore; the log of that crash stays\n" in said()
+
+
+def test_in_a_store_where_not_even_a_folder_can_be_made_old_memory_makes_room(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", LONG_LOG)
+    with file_system(dump_kernel.root / "var/crash", 1024) as store:
+        full_of_memory(store)
+        # A folder of a tmpfs takes an inode.
+        subprocess.run(["/usr/bin/mount", "-o", f"remount,nr_inodes={len(list(store.rglob('*'))) + 1}", store], check=True)
+
+        assert capture(dump_kernel, settings=Settings(keep_free=0)) == [FinalAction.POWEROFF]
+
+
+def test_old_memory_stays_where_another_store_takes_the_log(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", LONG_LOG)
+    with file_system(dump_kernel.root / "srv", 1024) as store:
+        full_of_memory(store)
+        capture(dump_kernel, settings=Settings(stores=(StoreSettings(path="/srv"), ON_ROOT)))
+
+        assert all((store / name / "vmcore").exists() for name in OLDER)
+    assert newest_status(dump_kernel).dmesg_saved
+
+
+def test_old_memory_stays_while_systemd_may_reach_another_store(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", LONG_LOG)
+    with file_system(dump_kernel.root / "var/crash", 1024) as store:
+        full_of_memory(store)
+        stores = (ON_ROOT, *by_systemd("/srv").stores)
+
+        assert capture(dump_kernel, Door.INITRD, settings=Settings(stores=stores)) == [3]
+        assert all((store / name / "vmcore").exists() for name in OLDER)
+
+
+def test_old_memory_stays_when_the_log_can_not_be_read(dump_kernel: FakeMachine, stubs: Stubs) -> None:
+    stubs.add("makedumpfile", "exit 1")
+    with file_system(dump_kernel.root / "var/crash", 1024) as store:
+        full_of_memory(store)
+        capture(dump_kernel)
+
+        assert all((store / name / "vmcore").exists() for name in OLDER)
 
 
 def test_a_part_of_the_log_counts_more_than_the_order_of_the_stores(dump_kernel: FakeMachine, stubs: Stubs) -> None:
