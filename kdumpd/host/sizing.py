@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Measures what a dump kernel needs on this machine, as far as that can be seen from here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from kdumpd.capture import status
-from kdumpd.capture.status import Status
-from kdumpd.files import exists, read_text
+from kdumpd.capture.keep import FOLDER_NAME
+from kdumpd.capture.own_files import own_folder, read_own_file
+from kdumpd.capture.status import FILE, Status
+from kdumpd.files import read_text
 from kdumpd.host.facts import Sizing
 from kdumpd.host.images import read_images
 from kdumpd.host.kernel_image import KernelImage
@@ -24,7 +25,7 @@ def read_sizing(root: Path, *, kernel: KernelImage | None, memory_map: MemoryMap
         kernel=kernel,
         initrd=image.packed if image else None,
         unpacked=image.unpacked if image else None,
-        captures=_captures(root, stores),
+        captures=read_captures(root, stores),
     )
 
 
@@ -42,18 +43,30 @@ def _meminfo(root: Path) -> dict[str, int]:
     return {words[0].rstrip(":"): int(words[1]) * KIB for words in lines if words[2:] == ["kB"]}
 
 
-def _captures(root: Path, stores: Iterable[str]) -> tuple[Status, ...] | None:
-    """The stories of all captures, or None when this user may not read them."""
-    found = []
-    for store in stores:
-        folder = root / store.lstrip("/")
-        if not exists(folder):
+def read_captures(root: Path, stores: Iterable[str]) -> tuple[Status, ...] | None:
+    """Return the statuses of all captures, or None when this user may not read them.
+
+    They decide how much memory is reserved, and a store may be a folder in which everybody can make one, such as /var/crash of
+    Ubuntu's apport. So only what root has made, and nobody else can change, is one of kdumpd's own captures.
+    """
+    try:
+        return tuple(status for store in stores for status in _captures_in(root / store.lstrip("/")))
+    except PermissionError:
+        return None
+
+
+def _captures_in(store: Path) -> Iterator[Status]:
+    try:
+        folders = [path for path in store.iterdir() if FOLDER_NAME.fullmatch(path.name)]
+    except PermissionError:
+        raise
+    except OSError:
+        return
+    for path in folders:
+        try:
+            with own_folder(path) as folder:
+                yield Status.from_json(read_own_file(FILE, folder=folder))
+        except PermissionError:
+            raise
+        except (OSError, ValueError):
             continue
-        for path in folder.glob(f"*/{status.FILE}"):
-            try:
-                found.append(Status.from_json(path.read_text()))
-            except PermissionError:
-                return None
-            except (OSError, ValueError):
-                continue
-    return tuple(found)

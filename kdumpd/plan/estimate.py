@@ -12,7 +12,7 @@ from enum import StrEnum
 
 from kdumpd.capture.status import Status
 from kdumpd.host.kernel_image import KernelImage
-from kdumpd.units import KIB, MIB, approximate_size, format_size
+from kdumpd.units import GIB, KIB, MIB, approximate_size, format_size
 
 # When the kernel image can't be read: init_size of Debian's 6.1 is 63.6 MiB, of its cloud kernel 51.5.
 TYPICAL_KERNEL = 64 * MIB
@@ -35,6 +35,11 @@ USER_SPACE = 34 * MIB
 MAP_EDGES = 3 * 2 * MIB
 # Others found 144M too little for a small real machine (a Steam Deck). To go lower takes a measurement, not a sum.
 FLOOR = 160 * MIB
+# Whatever was measured, no less: on this the reference guest lives, which is about as small as a machine can be.
+MEASURED_FLOOR = 112 * MIB
+# More than this, or than this part of the machine, no dump kernel has needed: RHEL reserves 512M at most on x86-64, and 256M of
+# 2 GiB has room for anything that was seen. A status.json that says so is damaged.
+MOST_MEASURED, RAM_PER_MEASURED_BYTE = GIB, 4
 # What is in use is kept as long as it is at most this far above the need.
 KEEP_WITHIN = 64 * MIB
 
@@ -127,7 +132,7 @@ def estimate(inputs: EstimateInputs) -> Estimate:
         )
         # Crashes differ: in the state that the hardware was left in, in the length of the log.
         margin = _margin(lines, least=24 * MIB, why="the next crash may take more")
-        return Estimate(source=Source.MEASURED, lines=lines, margin=margin, step=16 * MIB)
+        return Estimate(source=Source.MEASURED, lines=lines, margin=margin, step=16 * MIB, floor=MEASURED_FLOOR)
     lines = _computed_lines(inputs)
     # A quarter of a small machine's sum would be too little for one driver that is larger than guessed.
     margin = _margin(lines, least=32 * MIB, why="what cannot be computed")
@@ -144,15 +149,16 @@ def keep_or_change(current: int | None, estimate: Estimate) -> int:
     return estimate.total
 
 
-def measured_peak(captures: Iterable[Status], release: str) -> MeasuredPeak | None:
-    """The newest measurement of a capture that worked, under this kernel release."""
+def measured_peak(captures: Iterable[Status], release: str, *, ram: int) -> MeasuredPeak | None:
+    """The newest measurement of a capture that worked, under this kernel release, and that can be one of so much RAM."""
+    most = min(MOST_MEASURED, ram // RAM_PER_MEASURED_BYTE)
     fit = (capture for capture in captures if capture.dmesg_saved and capture.kernel == release)
     for capture in sorted(fit, key=lambda capture: capture.started, reverse=True):
         given, total, peak = (
             KIB * size for size in (capture.memory_kib.given, capture.memory_kib.total, capture.memory_kib.peak_used)
         )
         # Zeros when /proc could not be read.
-        if 0 < peak <= total < given:
+        if 0 < peak <= total < given <= ram and given - total + peak <= most:
             return MeasuredPeak(reserved=given, total=total, peak_used=peak)
     return None
 

@@ -31,7 +31,7 @@ def estimate_machine(policy: Policy, facts: Facts) -> Estimate:
         rootfs=sizing.unpacked,
         cpus=policy.dump_kernel.nr_cpus,
         ram=sizing.ram,
-        measured=measured_peak(sizing.captures or (), facts.dump_release or facts.release),
+        measured=measured_peak(sizing.captures or (), facts.dump_release or facts.release, ram=sizing.ram),
         unlock=facts.storage.unlock_memory.most if facts.storage else 0,
     )
     return estimate(inputs)

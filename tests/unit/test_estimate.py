@@ -126,7 +126,7 @@ def test_a_measurement_takes_the_place_of_what_it_covers_but_the_initrd_was_gone
         "its files    14.9M  unpacked, all in memory\n"
         "sum          94.7M\n"
         "margin       24.0M  25 %, at least 24M: the next crash may take more\n"
-        "total       128.0M  rounded up to 16M\n"
+        "total       128.0M  rounded up to 16M, at least 112M\n"
         "crashkernel=128M"
     )
 
@@ -141,12 +141,48 @@ def test_the_newest_capture_that_worked_under_this_kernel_is_the_measurement() -
     failed = status(started="2026-11-22T18:00:00Z", saved=False)
     other = status(started="2026-11-22T19:00:00Z", kernel="6.12.0-1-amd64")
 
-    assert measured_peak([old, new, failed, other], RELEASE) == MEASURED
+    assert measured_peak([old, new, failed, other], RELEASE, ram=2 * GIB) == MEASURED
 
 
-@pytest.mark.parametrize("memory", [{}, {"given": 0, "total": 155_144, "peak_used": 34_400}], ids=["zeros", "of an older kdumpd"])
+@pytest.mark.parametrize(
+    "memory",
+    [
+        {},
+        {"given": 0, "total": 155_144, "peak_used": 34_400},
+        {"given": 192 << 10, "total": 155_144, "peak_used": 155_145},
+        {"given": -1, "total": -2, "peak_used": -3},
+        {"given": 2 << 30, "total": 2 << 29, "peak_used": 2 << 29},
+        {"given": 1 << 20, "total": 900 << 10, "peak_used": 400 << 10},
+        {"given": (2 << 20) + 1, "total": 2 << 20, "peak_used": 34_400},
+    ],
+    ids=["zeros", "of an older kdumpd", "more than all", "negative", "2 TiB", "over a quarter of the RAM", "more than the RAM"],
+)
 def test_a_measurement_that_cannot_be_is_none(memory: dict[str, int]) -> None:
-    assert measured_peak([changed(status(), memory_kib=Memory(**memory))], RELEASE) is None
+    assert measured_peak([changed(status(), memory_kib=Memory(**memory))], RELEASE, ram=2 * GIB) is None
+
+
+def test_a_measurement_of_next_to_nothing_asks_for_no_less_than_the_smallest_machine_needs() -> None:
+    tiny = MeasuredPeak(reserved=3 * KIB, total=2 * KIB, peak_used=KIB)
+
+    assert estimate(replace(GUEST, measured=tiny)).total == 112 * MIB
+
+
+@some_examples
+@given(st.lists(st.integers(-1, 1 << 60), min_size=3, max_size=3), st.integers(256 * MIB, 32 << 40))
+def test_whatever_was_measured_the_reservation_is_neither_too_small_nor_too_large(memory: list[int], ram: int) -> None:
+    given_memory, total, peak_used = memory
+    found = measured_peak([status(given=given_memory, total=total, peak_used=peak_used)], RELEASE, ram=ram)
+
+    assert 112 * MIB <= estimate(replace(GUEST, ram=ram, measured=found)).total <= 1440 * MIB
+
+
+def test_large_machines_may_measure_up_to_a_gigabyte() -> None:
+    large = status(given=4 << 20, total=3 << 20, peak_used=1)
+
+    assert measured_peak([large], RELEASE, ram=64 * GIB) is None
+    assert measured_peak(
+        [changed(large, memory_kib=Memory(given=2 << 20, total=15 << 17, peak_used=7 << 17))], RELEASE, ram=64 * GIB
+    )
 
 
 @pytest.mark.parametrize(
