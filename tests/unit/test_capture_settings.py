@@ -21,11 +21,11 @@ from kdumpd.capture.settings import (
     Mount,
     Settings,
     StoreSettings,
-    VmcoreSettings,
     is_dump_kernel,
 )
 from kdumpd.crashes.archive import capture_stores
 from tests.fuzz.json_damage import VALUES, spoilt
+from tests.fuzz.settings import GOOD, usable
 from tests.unit.captures import capture, newest_status, only_folder, state
 from tests.unit.fakes import FakeMachine, Stubs
 
@@ -33,9 +33,6 @@ FILE = "var/lib/kdumpd/capture.json"
 DOORS = pytest.mark.parametrize("door", list(Door))
 MOUNT = Mount(point="/srv", source="UUID=1", type="ext4", options="")
 BY_SYSTEMD = StoreSettings(path="/srv/crash", mount=MOUNT._replace(by_systemd=True))
-GOOD = Settings(
-    pstore_modules=("efi_pstore",), vmcore=VmcoreSettings(), stores=(StoreSettings(path="/srv/crash", mount=MOUNT),)
-).to_json()
 
 
 def changed(**changes: Any) -> str:
@@ -143,16 +140,6 @@ def test_any_text_is_settings_or_a_value_error(text: str) -> None:
 @given(st.binary(min_size=2, max_size=8))
 def test_settings_with_any_value_in_the_wrong_place_are_usable_or_a_value_error(choices: bytes) -> None:
     usable(json.dumps(spoilt(json.loads(GOOD), choices)))
-
-
-def usable(text: str) -> None:
-    try:
-        found = Settings.from_json(text)
-    except ValueError:
-        return
-    assert Settings.from_json(found.to_json()) == found
-    assert all(store.path.startswith("/") for store in found.all_stores)
-    assert 0 < found.deadline <= LONGEST_DEADLINE
 
 
 def test_a_key_of_a_newer_kdumpd_is_ignored_and_one_that_is_missing_has_its_default() -> None:
