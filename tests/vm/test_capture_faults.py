@@ -21,6 +21,20 @@ MARKER = "kdumpd-test-marker 4b2e"
 OLDER = "2020-01-01T00-00-00Z"
 OLDER_STATUS = Status(started="2020-01-01T00:00:00Z", kernel="5.10", steps=[Step(name="dmesg", ok=True, seconds=0.1)])
 OLDER_LOG = "[    0.000000] Linux version 5.10, an older crash\n"
+# No reader of JSON that calls itself comes to its end.
+DAMAGED = "[" * 20_000
+SETTINGS = "/var/lib/kdumpd/capture.json"
+# Crashes that have their memory with them, the oldest first.
+WITH_MEMORY = [f"/var/crash/2020-01-0{day}T00-00-00Z" for day in (2, 3, 4)]
+# A crash for each second of the next quarter of an hour, by the clock that the dump kernel will go by.
+CRASH_OF_EACH_SECOND = """\
+import os, time
+now = int(open("/sys/class/rtc/rtc0/since_epoch").read())
+for second in range(now - 5, now + 900):
+    folder = time.strftime("/var/crash/%Y-%m-%dT%H-%M-%SZ", time.gmtime(second))
+    os.mkdir(folder, 0o700)
+    open(f"{folder}/dmesg.txt", "w").write("older\\n")
+"""
 # Stands in for makedumpfile; $REAL is what it stands for.
 WRAPPER = """\
 #!/bin/sh
@@ -39,6 +53,7 @@ class Story:
     ended: str = ""
     seconds: float = 0.0
     found: dict[str, dict[str, int]] = field(default_factory=dict)
+    older: set[str] = field(default_factory=lambda: {OLDER, "lost+found"})
 
     def policy(self, text: str) -> None:
         self.guest.write("/etc/kdumpd.yaml", f"crashkernel: 192M\n{text}")
@@ -87,7 +102,7 @@ class Story:
 
     def folder(self, store: str = "/var/crash", partition: Partition = Partition.ROOT) -> str:
         """The one new crash."""
-        (name,) = set(self.guest.list_folder(store, partition)) - {OLDER, "lost+found"}
+        (name,) = set(self.guest.list_folder(store, partition)) - self.older
         path = f"{store}/{name}"
         self.found = {path: self.guest.list_folder(path, partition)}
         return path
@@ -174,6 +189,95 @@ def test_python_is_missing(story: Story) -> None:
     folder = story.folder()
     story.log(folder)
     assert "by the initrd alone" in story.status(folder)["steps"][0]["detail"]
+    story.conclude()
+
+
+def test_python_is_missing_and_an_older_crash_has_the_same_second(story: Story) -> None:
+    """As where a clock stands still: whatever time the initrd is told, there was a crash at that time."""
+    story.guest.run("python3 -", stdin=CRASH_OF_EACH_SECOND.encode())
+    story.guest.run("mv /usr/bin/python3.11 /root")
+    story.crash()
+
+    (name,) = (name for name in story.guest.list_folder("/var/crash") if name.endswith("Z-1"))
+    folder = f"/var/crash/{name}"
+    story.log(folder)
+    assert "by the initrd alone" in story.status(folder)["steps"][0]["detail"]
+    assert story.guest.read(f"{folder.removesuffix('-1')}/dmesg.txt") == "older\n"
+    story.found = {folder: story.guest.list_folder(folder)}
+    story.conclude()
+
+
+def test_two_crashes_in_one_second_of_a_clock_that_stands_still(story: Story) -> None:
+    at = "2026-11-23 01:02:03"
+    folders = ["/var/crash/2026-11-23T01-02-03Z", "/var/crash/2026-11-23T01-02-03Z-1"]
+    command = f"date --utc --set '{at}' && echo c > /proc/sysrq-trigger"
+    story.crash(command=command)
+    first = story.log(folders[0])
+    story.guest.boot()
+    story.crash(command=command)
+
+    assert {OLDER, *(folder.removeprefix("/var/crash/") for folder in folders)} <= set(story.guest.list_folder("/var/crash"))
+    assert story.log(folders[0]) == first
+    assert story.log(folders[1]) != first
+    story.found = {folder: story.guest.list_folder(folder) for folder in folders}
+    story.conclude()
+
+
+def test_capture_json_is_damaged(story: Story) -> None:
+    story.guest.write(SETTINGS, DAMAGED)
+    story.crash()
+
+    folder = story.folder()
+    story.log(folder)
+    assert story.status(folder)["doors"] == ["initrd"]
+    assert f"cannot read {SETTINGS}, using the defaults" in story.guest.console()
+    story.conclude()
+
+
+def test_capture_json_is_damaged_and_there_is_no_first_door(story: Story) -> None:
+    story.leave_first_door_out()
+    story.guest.write(SETTINGS, DAMAGED)
+    story.crash()
+
+    folder = story.folder()
+    story.log(folder)
+    assert story.status(folder)["doors"] == ["systemd"]
+    assert f"cannot read {SETTINGS}, using the defaults" in story.guest.console()
+    story.conclude()
+
+
+def test_capture_json_is_a_fifo(story: Story) -> None:
+    story.guest.run(f"rm {SETTINGS} && mkfifo {SETTINGS}")
+    story.crash()
+
+    folder = story.folder()
+    story.log(folder)
+    assert story.status(folder)["doors"] == ["initrd"]
+    story.conclude()
+
+
+def test_no_store_of_the_policy_can_be_written(story: Story) -> None:
+    story.policy("capture:\n  stores: [/srv/first]\n")
+    story.guest.run("chattr +i /srv/first")
+    story.crash()
+
+    folder = story.folder()
+    story.log(folder)
+    assert story.status(folder)["store"] == "/var/crash"
+    story.conclude()
+
+
+def test_the_store_is_full_of_old_vmcores(story: Story) -> None:
+    for folder in WITH_MEMORY:
+        story.guest.run(f"mkdir -m 0700 {folder} && cp -p /var/crash/{OLDER}/* {folder} && fallocate -l 64M {folder}/vmcore")
+        story.older.add(folder.removeprefix("/var/crash/"))
+    fill(story.guest, leave=0)
+    story.crash()
+
+    story.log(story.folder())
+    assert f"the store is full: removed {WITH_MEMORY[0]}/vmcore" in story.guest.console()
+    assert ["vmcore" in story.guest.list_folder(folder) for folder in WITH_MEMORY] == [False, True, True]
+    assert all(story.guest.read(f"{folder}/dmesg.txt") == OLDER_LOG for folder in WITH_MEMORY)
     story.conclude()
 
 
