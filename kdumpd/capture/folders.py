@@ -12,9 +12,9 @@ from .doors import LOG_FILE
 from .durable import sync
 from .status import FILE as STATUS_FILE
 
-# A number in a name that kdumpd has not given has no meaning, and may be so long that the next one is no name any more.
+# A longer number is none that kdumpd gave, and the next one might be too long for a name.
 MAX_DIGITS = 6
-# Nobody else makes crash folders while we do; a file system on which so many names are taken is broken.
+# Nobody else makes crash folders at the same time, so the first name is free. This only ends the search on a broken file system.
 MAX_TAKEN = 100
 # A machine without a clock starts in 1970; beyond 2100 the number is noise.
 EARLIEST, LATEST = 1577836800, 4102444800
@@ -61,8 +61,8 @@ def new_crash_folder(store: Path, when: float) -> Path:
 def folder_names(store: Path, when: float) -> Iterator[str]:
     """What the folder of a crash at this time may be called, the best first, without end.
 
-    The number of one more in a second follows the highest, and not just the last that is taken: where a clock stands still, the
-    numbers are the order of arrival, and the removal of old crashes sets the low ones free.
+    The number follows the highest that is in use. A lower one may be free, because an old crash was removed, but within a second
+    the numbers are the order of arrival.
     """
     best = stamp(when)
     first = 1 + max((_number(path.name, best) for path in store.iterdir()), default=-1)

@@ -69,8 +69,9 @@ class Stores:
         return folder
 
     def _save_after_making_room(self, full: list[StoreSettings], refused: list[tuple[StoreSettings, Path]], when: float) -> bool:
-        """Whether a store took it after the memory of older crashes was removed, one by one, the last store first: what is in the
-        others is dearer to whoever wrote the policy.
+        """Remove the memory of older crashes, one after the other, until a store takes it; return whether one did.
+
+        The last store comes first: the policy prefers the others, so what is in them stays for longer.
         """
         folders = dict(refused)
         for store in reversed(full):
