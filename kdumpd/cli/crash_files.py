@@ -17,11 +17,21 @@ from kdumpd.crashes.archive import capture_stores, crash_folders, read_crash
 from kdumpd.crashes.choose import choose_crash, choose_folder
 from kdumpd.crashes.export import MODE, Manifest, export_crash
 from kdumpd.crashes.redact import Redactor, host_names, pieces
+from kdumpd.crashes.secrets import Sort
 from kdumpd.errors import ExitCode, HostError, KdumpdError
 from kdumpd.host.layout import ROOT
 from kdumpd.terminal import harmless
 
-SORTS = {"MAC": "MAC addresses", "UUID": "UUIDs", "IP": "IP addresses", "SERIAL": "serial numbers", "HOST": "host names"}
+SORTS = {
+    Sort.MAC: "MAC addresses",
+    Sort.UUID: "UUIDs",
+    Sort.IP: "IP addresses",
+    Sort.SERIAL: "serial numbers",
+    Sort.HOST: "host names",
+    Sort.EMAIL: "mail addresses",
+    Sort.USER: "user names",
+    Sort.SECRET: "passwords and keys",
+}
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -89,7 +99,7 @@ def _tell(manifest: Manifest) -> None:
     for left in manifest.left_out:
         print(f"left out {harmless(left.name)}: {left.reason}", file=sys.stderr)
     if manifest.redacted:
-        masked = ", ".join(f"{SORTS[sort]}: {count}" for sort, count in manifest.masked.items())
+        masked = ", ".join(f"{SORTS[Sort(sort)]}: {count}" for sort, count in manifest.masked.items())
         print(
             f"masked: {masked or 'nothing'}; what kdumpd can't know of is still there: look before you hand it out", file=sys.stderr
         )

@@ -238,7 +238,7 @@ def _add_archive(actions: Commands) -> None:
     export.add_argument(
         "--redact",
         action="store_true",
-        help="mask MAC and IP addresses, serial numbers, UUIDs and host names, and leave out the memory (vmcore)",
+        help="mask addresses, serial numbers, UUIDs, passwords, names of hosts and users, and leave out the memory (vmcore)",
     )
 
     remove = _command(actions, "rm", "remove crashes for good", """\

@@ -11,14 +11,18 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from kdumpd import __version__
 from kdumpd.capture import pstore, vmcore
 from kdumpd.capture.keep import OURS
-from kdumpd.crashes.redact import Redactor, pieces
+from kdumpd.capture.status import CrashFacts, Memory, Status, Step
+from kdumpd.crashes.redact import Redactor, whole_lines
+from kdumpd.crashes.report import Captured, Record, Report
+from kdumpd.crashes.taint import Blame, Flag, TaintReport
+from kdumpd.crashes.text.model import CrashText, Earlier, Frame, Module, Notes, Process
 
 VERSION = 1
 MANIFEST = "manifest.json"
@@ -28,6 +32,17 @@ COMPRESSION = 1
 # A report has some KiB; what is larger is masked as text, piece by piece.
 MAX_JSON = 16 << 20
 SNIFFED = 64 << 10
+# The keys of report.json and status.json. Any other key may be a secret.
+_KINDS = (Report, Record, Captured, CrashText, Frame, Module, Process, Earlier, Notes, TaintReport, Blame, Flag)
+OWN_KEYS = frozenset(
+    {"version", "verdict", "dmesg_saved", "value", "flags", "explained"}.union(
+        *([field.name for field in fields(kind)] for kind in _KINDS),
+        Step._fields,
+        Memory._fields,
+        CrashFacts._fields,
+        vars(Status(started="", kernel="")),
+    )
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +97,12 @@ def export_crash(folder: Path, output: BinaryIO, redactor: Redactor | None = Non
         for name in chosen:
             with _open(folder / name) as source:
                 content = _masked(source, name, redactor) if redactor else source
-                files.append(_add(archive, f"{_top(folder)}/{name}", content))
+                files.append(_add(archive, f"{_top(folder)}/{_name(name, redactor)}", content))
         manifest = Manifest(
             crash=folder.name,
             redacted=redactor is not None,
             files=tuple(files),
-            left_out=tuple(left_out),
+            left_out=tuple(replace(left, name=_name(left.name, redactor)) for left in left_out),
             masked=redactor.counts if redactor else {},
         )
         text = json.dumps(manifest.to_json(), indent=2) + "\n"
@@ -97,6 +112,12 @@ def export_crash(folder: Path, output: BinaryIO, redactor: Redactor | None = Non
 
 def _top(folder: Path) -> str:
     return f"kdumpd-{folder.name}"
+
+
+def _name(name: str, redactor: Redactor | None) -> str:
+    """The name of a file in the archive: our own stay, but a record of pstore, or what kdumpd did not make, is called anything."""
+    folder, slash, last = name.rpartition("/")
+    return f"{folder}{slash}{redactor.mask(last)}" if redactor and name not in OURS else name
 
 
 def _choose(folder: Path, *, redacted: bool) -> tuple[list[str], list[LeftOut]]:
@@ -143,18 +164,26 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _learn(path: Path, redactor: Redactor) -> None:
+    redactor.learn(path.name)
     with _open(path) as file:
-        for piece in pieces(file):
-            redactor.learn(piece)
+        if _is_json(path.name, file):
+            redactor.learn_json(file.read().decode(errors="surrogateescape"))
+        else:
+            for line in whole_lines(file):
+                redactor.learn(line)
+
+
+def _is_json(name: str, file: BinaryIO) -> bool:
+    return name.endswith(".json") and os.fstat(file.fileno()).st_size <= MAX_JSON
 
 
 def _masked(source: BinaryIO, name: str, redactor: Redactor) -> BinaryIO:
     """The masked text in a nameless file, for the archive has to know its size first."""
     masked = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with its last reader
-    if name.endswith(".json") and os.fstat(source.fileno()).st_size <= MAX_JSON:
-        parts: Iterable[str] = [redactor.mask_json(source.read().decode(errors="surrogateescape"))]
+    if _is_json(name, source):
+        parts: Iterable[str] = [redactor.mask_json(source.read().decode(errors="surrogateescape"), OWN_KEYS)]
     else:
-        parts = map(redactor.mask, pieces(source))
+        parts = map(redactor.mask, whole_lines(source))
     for part in parts:
         masked.write(part.encode(errors="surrogateescape"))
     masked.seek(0)

@@ -1,69 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Masks what tells which machine a log is of: the same value becomes the same token, everywhere in one export."""
+"""Masks what tells which machine a log is of, and whose: the same value becomes the same token, everywhere in one export."""
 
-import ipaddress
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO
 
+from kdumpd.crashes.secrets import BY_NAME, RULES, Hit, Sort, host_key
+from kdumpd.crashes.text.lines import MAX_LINE
 from kdumpd.files import read_text
 
 # Longer than any line of a log; what has no line ends is cut at a blank, so that no value is cut.
 PIECE = 1 << 20
-# A machine has some dozens. Each takes time at each character.
-MAX_KNOWN = 200
-# A shorter serial number is masked only where the text says that it is one.
-LEAST_SERIAL = 6
-# Names that thousands of machines have, and words that a log can't do without.
-_NO_SECRET = frozenset({"", "localhost", "localhost.localdomain", "(none)", "linux", "kernel"})
-_MAC = re.compile(r"(?:[0-9a-f]{2}[:-]){5,}[0-9a-f]{2}|(?<=enx)[0-9a-f]{12}", re.IGNORECASE)
-_UUID = re.compile(
-    r"\b[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}\b|(?<=UUID=)[\w-]+", re.IGNORECASE | re.ASCII
-)
-_IP = re.compile(
-    r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)|(?<!\w)(?:[0-9a-f]{0,4}:){2,7}[0-9a-f]{0,4}", re.IGNORECASE | re.ASCII
-)
-_SERIAL = re.compile(
-    r"(?:serial[ _]?(?:number|no)?[=]|serial[ _]?(?:number|no\.?)\s*[:#]|\bS/N\s*[:=]?)\s*([^\s\"',;\\\])}]{4,})"
-    r"|\b(?:wwn-|naa\.|eui\.)((?:0x)?[0-9a-f]{16,})",
-    re.IGNORECASE,
-)
-# The "serial number" of a USB host controller is its PCI address (drivers/usb/core/hcd.c, rh_string()).
-_PCI = re.compile(r"[0-9a-f]{4,}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", re.IGNORECASE)
-_HOST = (
-    # systemd, src/core/main.c and src/shared/hostname-setup.c.
-    re.compile(r"[Hh]ostname (?:set )?to <([^>]+)>"),
-    # Documentation/admin-guide/nfs/nfsroot.rst: ip=CLIENT:SERVER:GATEWAY:NETMASK:HOST:…
-    re.compile(r"\bip=[^\s:]*:[^\s:]*:[^\s:]*:[^\s:]*:([\w.-]+)"),
-    re.compile(r"\b(?:systemd\.)?hostname=([\w.-]+)"),
-    re.compile(r"\b(?:nfs|lockd): server ([\w.-]+)"),
-    # What a syslog daemon puts before each line.
-    re.compile(r"^[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d ([\w.-]+) kernel:"),
-)
-# A sort of values, where they are, and what tells two of them apart; None: this one tells nothing of the machine.
-Rule: TypeAlias = tuple[str, re.Pattern[str], Callable[[str], str | None]]
-
-
-def _ip_key(value: str) -> str | None:
-    try:
-        address = ipaddress.ip_address(value if value.endswith("::") else value.rstrip(":"))
-    except ValueError:
-        return None
-    return None if address.is_loopback or address.is_unspecified or value.startswith("255.") else str(address)
-
-
-def _serial_key(value: str) -> str | None:
-    return None if _PCI.fullmatch(value) else value
-
-
-_BY_SHAPE: tuple[Rule, ...] = (
-    ("MAC", _MAC, lambda value: re.sub("[:-]", "", value).lower()),
-    ("UUID", _UUID, lambda value: value.replace("-", "").lower()),
-    ("IP", _IP, _ip_key),
-    ("SERIAL", _SERIAL, _serial_key),
-)
+LEFT_OUT = "(kdumpd left out a line of {} characters)\n"
+# A log of a large cluster names some thousands of hosts; and of names with the same first part, so many lengths are tried.
+MAX_KNOWN = 10_000
+MAX_LENGTHS = 40
+# A shorter value is masked only where the text says what it is; no name of a host is longer.
+LEAST = {Sort.HOST: 1, Sort.USER: 3, Sort.MAC: 12, Sort.SERIAL: 6, Sort.SECRET: 6}
+LONGEST = 253
+_RUN = re.compile(r"[a-z0-9]+", re.IGNORECASE | re.ASCII)
 
 
 class Redactor:
@@ -73,15 +30,11 @@ class Redactor:
     """
 
     def __init__(self, host_names: Iterable[str] = ()) -> None:
-        self._tokens: dict[tuple[str, str], str] = {}
+        self._tokens: dict[tuple[Sort, str], str] = {}
         self._counts: dict[str, int] = {}
-        # As they are written, and what they are.
-        self._hosts: dict[str, str] = {}
-        self._serials: dict[str, str] = {}
-        self._rules = _BY_SHAPE
+        self._known = _Known()
         for name in host_names:
-            self._learn_host(name)
-        self._learned()
+            self._learn_value(Sort.HOST, host_key(name) or "")
 
     @property
     def counts(self) -> dict[str, int]:
@@ -89,78 +42,131 @@ class Redactor:
         return dict(self._counts)
 
     def learn(self, text: str) -> None:
-        """Takes the host names and serial numbers of a text, wherever it says that something is one."""
-        before = len(self._hosts) + len(self._serials)
-        for pattern in _HOST:
-            for found in pattern.finditer(text):
-                self._learn_host(found[1])
-        for found in _SERIAL.finditer(text):
-            value = _serial_key(found[found.lastindex or 0])
-            if value and len(value) >= LEAST_SERIAL and len(self._serials) < MAX_KNOWN:
-                self._serials[value.lower()] = value
-        if len(self._hosts) + len(self._serials) > before:
-            self._learned()
+        """Takes the names, serial numbers and passwords of a text, wherever it says that something is one."""
+        for rule in RULES:
+            if rule.known:
+                for _start, _end, sort, key in rule.find(_bounded(text)):
+                    self._learn_value(sort, key)
+
+    def learn_json(self, text: str) -> None:
+        """The same for the keys and strings in a JSON text; what is no JSON is read as any text."""
+        try:
+            for name, value in _strings("", json.loads(text)):
+                self.learn(f"{name}\n{value}")
+                if sort := _sort_by_name(name):
+                    self._learn_value(sort, value.lower())
+        except (ValueError, RecursionError):
+            self.learn(text)
 
     def mask(self, text: str) -> str:
-        """The text without any of it."""
-        return "".join(self._masked(text, self._rules))
+        """The text without any of it, and without lines that are too long for a log."""
+        # Plain text and tokens in turn: what one rule leaves, the next one looks at, and none looks at a token.
+        parts = [_bounded(text)]
+        for rule in RULES:
+            parts = self._masked(parts, rule.find)
+        return "".join(self._masked(parts, self._known.find))
 
-    def mask_json(self, text: str) -> str:
-        """The same for the strings in a JSON text, whose keys stay; what is no JSON is masked as any text."""
+    def mask_json(self, text: str, own: Collection[str] = ()) -> str:
+        """The same for the strings in a JSON text and for its keys, except our `own`; what is no JSON is masked as any text."""
         try:
-            return json.dumps(self._mask_value(json.loads(text)), indent=2) + "\n"
+            return json.dumps(self._mask_value(json.loads(text), own), indent=2) + "\n"
         except (ValueError, RecursionError):
             return self.mask(text)
 
-    def _mask_value(self, value: object) -> object:
+    def _mask_value(self, value: object, own: Collection[str]) -> object:
         if isinstance(value, str):
             return self.mask(value)
         if isinstance(value, list):
-            return [self._mask_value(item) for item in value]
+            return [self._mask_value(item, own) for item in value]
         if isinstance(value, dict):
-            return {key: self._mask_value(item) for key, item in value.items()}
+            return dict(self._mask_member(name, item, own) for name, item in value.items())
         return value
 
-    def _learn_host(self, name: str) -> None:
-        full = name.strip().strip(".").lower()
-        for known in {full, full.partition(".")[0]}:
-            if known not in _NO_SECRET and len(self._hosts) < MAX_KNOWN:
-                # As a part of an LVM name the device mapper doubles each dash.
-                self._hosts |= {known: known, known.replace("-", "--"): known}
+    def _mask_member(self, name: str, value: object, own: Collection[str]) -> tuple[str, object]:
+        if name in own:
+            return name, self._mask_value(value, own)
+        if value and isinstance(value, str) and (sort := _sort_by_name(name)):
+            return self.mask(name), self._token(sort, value.lower())
+        return self.mask(name), self._mask_value(value, own)
 
-    def _learned(self) -> None:
-        self._rules = (
-            *_BY_SHAPE,
-            ("SERIAL", _any_of(self._serials), lambda value: self._serials.get(value.lower())),
-            ("HOST", _any_of(self._hosts), lambda value: self._hosts.get(value.lower())),
-        )
-
-    def _masked(self, text: str, rules: tuple[Rule, ...]) -> Iterator[str]:
-        """What one rule leaves, the next one looks at; none looks at a token."""
-        if not rules:
-            yield text
+    def _learn_value(self, sort: Sort, key: str) -> None:
+        if not LEAST[sort] <= len(key) <= LONGEST or (sort is Sort.SECRET and key.isalpha()):
             return
-        sort, pattern, key_of = rules[0]
-        place = 0
-        for found in pattern.finditer(text):
-            group = found.lastindex or 0
-            if (key := key_of(found[group])) is not None:
-                yield from self._masked(text[place : found.start(group)], rules[1:])
-                yield self._token(sort, key)
-                place = found.end(group)
-        yield from self._masked(text[place:], rules[1:])
+        for name in {key, key.partition(".")[0]} if sort is Sort.HOST else {key}:
+            # As a part of an LVM name the device mapper doubles each dash, and systemd escapes it in the name of a unit.
+            for written in (name, name.replace("-", "--"), name.replace("-", r"\x2d")):
+                self._known.add(written, sort, name)
 
-    def _token(self, sort: str, key: str) -> str:
+    def _masked(self, parts: Sequence[str], find: Callable[[str], Iterator[Hit]]) -> list[str]:
+        masked = []
+        for number, part in enumerate(parts):
+            place = 0
+            if number % 2 == 0:
+                for start, end, sort, key in find(part):
+                    masked += [part[place:start], self._token(sort, key)]
+                    place = end
+            masked.append(part[place:])
+        return masked
+
+    def _token(self, sort: Sort, key: str) -> str:
         if (sort, key) not in self._tokens:
-            self._counts[sort] = self._counts.get(sort, 0) + 1
-            self._tokens[sort, key] = f"{sort}-{self._counts[sort]}"
+            self._counts[sort.value] = self._counts.get(sort.value, 0) + 1
+            self._tokens[sort, key] = f"{sort}-{self._counts[sort.value]}"
         return self._tokens[sort, key]
 
 
-def _any_of(words: Iterable[str]) -> re.Pattern[str]:
-    """The longest first: a full name before its first part. Where there are none, what never matches."""
-    ordered = sorted(words, key=len, reverse=True)
-    return re.compile(rf"(?<![a-z0-9])(?:{'|'.join(map(re.escape, ordered)) or '(?!)'})(?![a-z0-9])", re.IGNORECASE | re.ASCII)
+class _Known:
+    """Words that are masked wherever they stand: looked up by their first letters and digits, however many words there are."""
+
+    def __init__(self) -> None:
+        self._words: dict[str, tuple[Sort, str]] = {}
+        self._lengths: dict[str, list[int]] = {}
+
+    def add(self, word: str, sort: Sort, key: str) -> None:
+        runs = list(_RUN.finditer(word))
+        if not runs or len(self._words) >= MAX_KNOWN:
+            return
+        bare = word[runs[0].start() : runs[-1].end()]
+        lengths = self._lengths.setdefault(runs[0][0], [])
+        if len(bare) not in lengths and len(lengths) < MAX_LENGTHS:
+            lengths.append(len(bare))
+            # A full name before its first part.
+            lengths.sort(reverse=True)
+        self._words.setdefault(bare, (sort, key))
+
+    def find(self, text: str) -> Iterator[Hit]:
+        """All of them in a text, from left to right, each a word of its own."""
+        place = 0
+        for run in _RUN.finditer(text):
+            if run.start() < place:
+                continue
+            for length in self._lengths.get(run[0].lower(), ()):
+                end = run.start() + length
+                known = self._words.get(text[run.start() : end].lower())
+                if known and not _RUN.match(text, end):
+                    yield run.start(), end, *known
+                    place = end
+                    break
+
+
+def _bounded(text: str) -> str:
+    if len(text) <= MAX_LINE:
+        return text
+    return "".join(line if len(line) <= MAX_LINE else LEFT_OUT.format(len(line)) for line in text.splitlines(keepends=True))
+
+
+def _sort_by_name(name: str) -> Sort | None:
+    """What the value of a JSON key is, by its name."""
+    return next((sort for sort, pattern in BY_NAME if pattern.search(name)), None)
+
+
+def _strings(name: str, value: object) -> Iterator[tuple[str, str]]:
+    """All strings in JSON, each with the key it is under."""
+    if isinstance(value, str):
+        yield name, value
+    items = value.items() if isinstance(value, dict) else ((name, item) for item in value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from _strings(key, item)
 
 
 def host_names(root: Path) -> tuple[str, ...]:
@@ -177,3 +183,12 @@ def pieces(file: BinaryIO) -> Iterator[str]:
             line, _, rest = line.rpartition(b" ")
             line += b" "
         yield line.decode(errors="surrogateescape")
+
+
+def whole_lines(file: BinaryIO) -> Iterator[str]:
+    """The lines of a log, whatever its bytes; of one that is too long for a log only that it was there."""
+    while line := file.readline(MAX_LINE + 1):
+        size = len(line)
+        while size > MAX_LINE and not line.endswith(b"\n") and (line := file.readline(PIECE)):
+            size += len(line)
+        yield line.decode(errors="surrogateescape") if size <= MAX_LINE else LEFT_OUT.format(size)
