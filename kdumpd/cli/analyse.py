@@ -12,6 +12,7 @@ from kdumpd.crashes.record import read_report
 from kdumpd.errors import ExitCode
 from kdumpd.files import read_text
 from kdumpd.host.layout import ROOT
+from kdumpd.terminal import harmless_lines
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -37,7 +38,7 @@ def _show(crash: Crash) -> ExitCode:
             f"there is no analysis of crash {crash.folder.name} that you may read",
             hint=f"as root: kdumpd crashes analyse {crash.folder.name}",
         )
-    print(text, end="")
+    print(harmless_lines(text), end="")
     return ExitCode.OK
 
 

@@ -5,11 +5,12 @@ import sys
 
 from kdumpd.errors import KdumpdError
 from kdumpd.plan.steps import Plan
+from kdumpd.terminal import harmless_lines
 
 
 def say(text: str) -> None:
     """One line on standard output, there when it is true: a step may take minutes."""
-    print(text, flush=True)
+    print(harmless_lines(text), flush=True)
 
 
 def agreed(plan: Plan, yes: bool, *, hint: str = "see it: kdumpd plan; do it: add --yes") -> bool:
@@ -21,7 +22,7 @@ def agreed(plan: Plan, yes: bool, *, hint: str = "see it: kdumpd plan; do it: ad
     if yes or plan.is_empty:
         return True
     need_terminal("something would change", hint=hint)
-    print(f"would:\n{plan}")
+    print(harmless_lines(f"would:\n{plan}"))
     return said_yes("do it?", otherwise="nothing was changed")
 
 

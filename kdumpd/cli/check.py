@@ -13,6 +13,7 @@ from kdumpd.plan.check import worst
 from kdumpd.plan.findings import Finding, Verdict
 from kdumpd.plan.kernel_options import Role, make_fragment, option_findings
 from kdumpd.state.check import check_machine, findings_to_json
+from kdumpd.terminal import harmless_lines
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -22,7 +23,7 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     if arguments.json:
         print(json.dumps(findings_to_json(findings), indent=2))
     else:
-        print("\n".join(_lines(findings)))
+        print(harmless_lines("\n".join(_lines(findings))))
     return _exit_code(findings)
 
 

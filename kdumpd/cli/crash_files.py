@@ -20,7 +20,7 @@ from kdumpd.crashes.redact import Redactor, host_names, pieces
 from kdumpd.crashes.secrets import Sort
 from kdumpd.errors import ExitCode, HostError, KdumpdError
 from kdumpd.host.layout import ROOT
-from kdumpd.terminal import harmless
+from kdumpd.terminal import harmless, harmless_lines
 
 SORTS = {
     Sort.MAC: "MAC addresses",
@@ -49,16 +49,11 @@ def _log(arguments: argparse.Namespace) -> ExitCode:
     with crash.log.open("rb") as log:
         if sys.stdout.isatty():
             for piece in pieces(log):
-                print(_for_terminal(piece), end="")
+                print(harmless_lines(piece), end="")
         else:
             sys.stdout.flush()
             shutil.copyfileobj(log, sys.stdout.buffer)
     return ExitCode.OK
-
-
-def _for_terminal(line: str) -> str:
-    text, end, _ = line.partition("\n")
-    return "\t".join(map(harmless, text.split("\t"))) + end
 
 
 def _export(arguments: argparse.Namespace) -> ExitCode:

@@ -7,6 +7,7 @@ import json
 from kdumpd.apply.look import ROOT, look, read_policy
 from kdumpd.errors import ExitCode
 from kdumpd.plan.make import make_plan
+from kdumpd.terminal import harmless_lines
 
 
 def run(arguments: argparse.Namespace) -> ExitCode:
@@ -17,5 +18,5 @@ def run(arguments: argparse.Namespace) -> ExitCode:
     else:
         print("nothing to change: this machine is as the policy says" if plan.is_empty else "would:")
         if text := str(plan):
-            print(text)
+            print(harmless_lines(text))
     return ExitCode.OK if plan.is_empty else ExitCode.WOULD_CHANGE

@@ -19,14 +19,15 @@ from kdumpd.crashes.sandbox import sandbox
 from kdumpd.crashes.symbols import PLACES, find_symbols, installed
 from kdumpd.errors import KdumpdError, ToolError
 from kdumpd.run import find_program, run, run_limited
+from kdumpd.terminal import UNSEEN
 
 MODE = 0o600
 # For each question. A dump of a terabyte takes its time; a damaged one may never end.
 TIMEOUT = 900.0
 STOP_TIMEOUT = 30.0
 MAX_OUTPUT = 16 << 20
-# Of what a kernel that was broken has left, nothing may steer the terminal that shows it: C0 and C1 but for tab and newline.
-UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Of what a kernel that was broken has left, nothing may steer the terminal that shows it.
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 
 
 class AnalysisError(KdumpdError):
@@ -127,7 +128,7 @@ def _ask(root: Path, question: Question, *, reads: Sequence[Path], timeout: floa
             # It is gone already, unless it was cut off.
             with contextlib.suppress(ToolError):
                 run(boxed.stop, timeout=STOP_TIMEOUT)
-    text = UNSEEN.sub("�", said.output.decode(errors="replace")).strip("\n")
+    text = _UNSEEN.sub("�", said.output.decode(errors="replace")).strip("\n")
     silence = "" if text else ", without a word"
     return Answer(question=question.name, text=text, problem=said.problem + silence if said.problem else question.complaint(text))
 

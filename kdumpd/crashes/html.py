@@ -25,15 +25,14 @@ from kdumpd.crashes.text.model import CrashText, Frame, Module
 from kdumpd.crashes.text.signature import normalise
 from kdumpd.crashes.timeline import MINUTES, Timeline, read_timeline
 from kdumpd.host import layout
+from kdumpd.terminal import UNSEEN
 
 TEMPLATE = "crash-report.html.j2"
 # Of a longer log of a capture, the end: makedumpfile's report is there.
 LOG_TAIL = 1 << 20
 # The last of an ftrace dump; the rest is in the log.
 FTRACE_SHOWN = 200
-# What can't be seen, what would turn the text around it (Unicode's embeddings, overrides and isolates), and what is no character
-# but may stand in JSON.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+_UNSEEN = re.compile(f"[{UNSEEN}]")
 # The byte at which the processor stopped: <48>; arm64: (b900001f).
 _STOPPED = re.compile(r"[<(]([0-9a-f]{2,8})[>)]")
 

@@ -11,6 +11,7 @@ from kdumpd.capture import keep
 from kdumpd.crashes.text.model import CrashText, Kind
 from kdumpd.decode import decode
 from kdumpd.errors import KdumpdError
+from kdumpd.terminal import harmless
 
 VERSION = 1
 FILE = keep.REPORT
@@ -75,6 +76,10 @@ class Report:
     @property
     def verdict(self) -> str:
         """What happened, in one line."""
+        # Journal, D-Bus and monitoring show it as it is.
+        return harmless(self._verdict())
+
+    def _verdict(self) -> str:
         if self.told:
             survived = self.source is Source.PSTORE and not self.told.fatal
             note = " (kdumpd test)" if self.test else " (it did not end the kernel, as far as pstore tells)" if survived else ""

@@ -5,6 +5,8 @@ import socket
 import sys
 from enum import IntEnum, StrEnum
 
+from kdumpd.terminal import harmless_lines
+
 SOCKET = "/run/systemd/journal/socket"
 # A journald that hangs must not hang us.
 PATIENCE = 5.0
@@ -47,7 +49,7 @@ PRIORITIES = {
 
 def log(priority: Priority, text: str) -> None:
     """One journal entry per line of text: systemd takes them from standard error (sd-daemon(3))."""
-    for line in text.splitlines():
+    for line in harmless_lines(text).splitlines():
         print(f"<{priority.value}>{line}", file=sys.stderr, flush=True)
 
 

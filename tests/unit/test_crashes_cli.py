@@ -14,7 +14,7 @@ from kdumpd.cli.crashes import parse_since
 from kdumpd.cli.main import main
 from kdumpd.crashes import analyse
 from kdumpd.crashes.make import make_report, record_report
-from kdumpd.crashes.report import Record
+from kdumpd.crashes.report import Record, Report
 from kdumpd.errors import KdumpdError
 from tests.unit.fakes import FakeMachine
 
@@ -258,6 +258,49 @@ def test_no_control_character_of_a_log_reaches_a_terminal(
     assert printed.startswith("[ 1.0] Kernel panic - not syncing:  [2J evil")
     assert "a\ttab" in printed
     assert all(line.replace("\t", "").isprintable() for line in printed.splitlines())
+
+
+EVIL_PROBLEM = "\x1b[2Jno\x9b space\x85\u2028left\u202eon\u2066 disk\x07"
+
+
+def test_no_control_character_of_a_status_reaches_a_terminal(archive: Archive, capsys: pytest.CaptureFixture[str]) -> None:
+    status = Status(started="", kernel="", steps=[Step("dmesg", False, 0.1, detail=EVIL_PROBLEM)])
+    archive.add(1, None, status=status)
+
+    assert refused(capsys, "log") == (
+        "kdumpd: 2026-11-01T03-04-05Z has no log: no log was saved:  [2Jno  space  left on  disk \n"
+        "hint: what there is: kdumpd crashes show 2026-11-01T03-04-05Z\n"
+    )
+    assert all(line.isprintable() for line in lines(capsys, "list"))
+
+
+def test_a_verdict_is_one_line_that_can_be_shown_as_it_is(archive: Archive) -> None:
+    log = "[ 1.0] Kernel panic - not syncing: a\x85b\u202ec\u2028d\u2066e\x9b2Jf\n".encode()
+    status = Status(started="", kernel="", steps=[Step("dmesg", False, 0.1, detail=EVIL_PROBLEM)])
+
+    for folder in (archive.add(1, log), archive.add(2, None, status=status)):
+        report = make_report(folder)
+        assert report.verdict.isprintable()
+        assert Report.from_text(report.to_text()).verdict == report.verdict
+
+
+@pytest.mark.parametrize("action", ["list", "show", "log"])
+def test_a_locale_without_unicode_ends_no_command(archive: Archive, monkeypatch: pytest.MonkeyPatch, action: str) -> None:
+    archive.add(1, "[ 1.0] Kernel panic - not syncing: caf\u00e9 \u2603\n".encode())
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii"))
+
+    assert main(["crashes", action]) == 0
+    sys.stdout.flush()
+    assert b"Kernel panic" in written.getvalue()
+
+
+def test_an_error_that_quotes_what_the_locale_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(written, encoding="ascii", write_through=True))
+
+    assert main(["crashes", "parse", "/nowhere/\u2603"]) == 1
+    assert written.getvalue() == b"kdumpd: /nowhere/\\u2603: No such file or directory\n"
 
 
 def test_a_log_that_does_not_go_to_a_terminal_stays_as_it_is(archive: Archive, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.daemon import journal
-from kdumpd.daemon.journal import LONGEST_FIELD, PRIORITIES, Event, event
+from kdumpd.daemon.journal import LONGEST_FIELD, PRIORITIES, Event, Priority, event, log
 from tests.unit.fakes import CATALOG, Journald
 
 
@@ -78,3 +78,9 @@ def test_systemd_understands_the_catalogue(tmp_path: Path) -> None:
     assert sorted(line.split()[0] for line in listed.splitlines()) == sorted(event.value for event in Event)
     crash = subprocess.run([*command, "--dump-catalog", Event.CRASH_FOUND], check=True, capture_output=True, text=True).stdout
     assert "Subject: This machine has crashed\n" in crash
+
+
+def test_no_character_of_a_crash_begins_an_entry_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    log(Priority.INFO, "one\x85<0>two\u2028<0>three\x1b[2J\nfour\n")
+
+    assert capfd.readouterr().err == "<6>one <0>two <0>three [2J\n<6>four\n"

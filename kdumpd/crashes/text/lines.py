@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from kdumpd.terminal import UNSEEN
+
 # More than a record of the kernel's log can hold, and the longest list of modules.
 MAX_LINE = 16 << 10
 # One of these is in every line that begins something. Searching a block of bytes for each is many times faster than to look
@@ -77,7 +79,7 @@ _PREFIX = re.compile(
 # Anything at all, and then what only printk writes: the console of another system, or another one's log, passed on.
 _FOREIGN = re.compile(r".{0,160}?(?:<\d{1,3}>)?(?=\[ *\d{1,12}\.\d{6}\])")
 # A serial console's colours, the level that stands inside a record (include/linux/kern_levels.h), and what else can't be seen.
-_UNSEEN = re.compile(r"\x1b\[[0-9;]{0,16}m|\x01[0-7cd]|[\x00-\x08\x0b-\x1f\x7f]")
+_UNSEEN = re.compile(rf"\x1b\[[0-9;]{{0,16}}m|\x01[0-7cd]|[{UNSEEN}]")
 
 
 @dataclass(frozen=True, slots=True)
