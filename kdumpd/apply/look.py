@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What most commands begin with: the policy in force and a look at this machine."""
 
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from kdumpd.errors import PolicyError, Problem
+from kdumpd.errors import KdumpdError, PolicyError, Problem
 from kdumpd.files import read_text
 from kdumpd.host import layout
 from kdumpd.host.facts import Facts
@@ -78,8 +79,27 @@ def read_policy_texts(path: Path) -> tuple[PolicyText, ...]:
     Raises:
         PolicyError: one of them is not there, may not be read, or is no policy by its size.
     """
-    drop_ins = sorted(path.with_name(f"{path.name}.d").glob("*.yaml"))
-    return tuple(_read_policy_text(file) for file in (path, *drop_ins))
+    return tuple(_read_policy_text(file) for file in _policy_files(path))
+
+
+def is_private(path: Path) -> bool:
+    """Whether a part of this policy is not for everybody to read; one that can't be looked at is not."""
+    try:
+        return not all(file.stat().st_mode & stat.S_IROTH for file in _policy_files(path))
+    except OSError:
+        return True
+
+
+def for_everybody(problem: KdumpdError, path: Path) -> KdumpdError:
+    """An error as any user may see it: of a private policy, which an error quotes, only that it has errors."""
+    if isinstance(problem, PolicyError) and is_private(path):
+        fact, hint = f"{len(problem.problems)} problems in a policy that not everybody may read", "as root: kdumpd policy check"
+        return PolicyError([Problem(source=str(path), line=1, column=1, message=fact, hint=hint)])
+    return problem
+
+
+def _policy_files(path: Path) -> tuple[Path, ...]:
+    return (path, *sorted(path.with_name(f"{path.name}.d").glob("*.yaml")))
 
 
 def _read_policy_text(path: Path) -> PolicyText:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from kdumpd.apply.actions import apply_policy, arm, disarm, follow_hotplug, roll_back
+from kdumpd.apply.look import for_everybody
 from kdumpd.daemon.journal import Priority, log
 from kdumpd.daemon.publish import look_and_publish
 from kdumpd.errors import KdumpdError, in_words
@@ -39,7 +40,8 @@ def change(what: str, root: Path, policy_file: Path) -> Outcome:
     try:
         outcome = Outcome(ok=True, message=_do(what, root, policy_file))
     except (KdumpdError, OSError) as error:
-        problem = in_words(error)
+        # JobDone is for all who listen.
+        problem = for_everybody(in_words(error), policy_file)
         outcome = Outcome(ok=False, message=problem.args[0], hint=problem.hint or "")
     log(Priority.INFO if outcome.ok else Priority.ERROR, f"{what}: {outcome.message}")
     try:

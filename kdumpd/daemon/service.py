@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kdumpd.apply.look import is_private
 from kdumpd.daemon.authority import authorize, identify
 from kdumpd.daemon.bus import Bus
 from kdumpd.daemon.call import Call
@@ -67,7 +68,7 @@ class Service:
         if method in ACTIONS:
             authorize(call, ACTIONS[method], partial(self._queue, method, call))
         elif method == "Plan":
-            identify(call, lambda uid: self._read(call, partial(plan_json, self._root, self._policy_file, details=uid == 0)))
+            identify(call, partial(self._plan, call))
         elif method == "Check":
             self._read(call, partial(check_json, self._root, self._policy_file))
         elif method == "ListCrashes":
@@ -97,6 +98,14 @@ class Service:
         outcome = result if isinstance(result, Outcome) else Outcome(ok=False, message=f"internal error: {result}")
         self._bus.job_done(number, method, outcome.ok, outcome.message, outcome.hint)
         self.machine_changed(Tell.ALWAYS)
+
+    def _plan(self, call: Call, uid: int) -> None:
+        read = partial(self._read, call, partial(plan_json, self._root, self._policy_file, details=uid == 0))
+        if uid != 0 and is_private(self._policy_file):
+            # Who may apply a policy may also see what that would change.
+            authorize(call, ACTIONS["Apply"], read)
+        else:
+            read()
 
     def _show_crash(self, call: Call, name: str, uid: int) -> None:
         if uid != 0:

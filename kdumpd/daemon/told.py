@@ -5,13 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from kdumpd.apply.look import look, policy_in_force, read_policy
+from kdumpd.apply.look import for_everybody, look, policy_in_force, read_policy
 from kdumpd.capture import status
 from kdumpd.crashes import report
 from kdumpd.crashes.archive import Crash, capture_stores, crash_folders, read_crash
 from kdumpd.crashes.index import Entry, list_entries
 from kdumpd.crashes.selftest import TestResult
-from kdumpd.errors import NoSuchCrashError
+from kdumpd.errors import KdumpdError, NoSuchCrashError
 from kdumpd.files import exists, read_text
 from kdumpd.plan.make import make_plan
 from kdumpd.state.check import check_machine, findings_to_json
@@ -51,7 +51,7 @@ def _describe_test(test: TestResult) -> dict[str, str]:
 
 
 def plan_json(root: Path, policy_file: Path, *, details: bool) -> str:
-    """What an apply would do.
+    """What an apply would do. Quotes the policy: for whoever may read it, or apply it.
 
     Raises:
         KdumpdError: the policy is broken, or this machine can't be brought to it.
@@ -69,7 +69,10 @@ def check_json(root: Path, policy_file: Path) -> str:
     Raises:
         KdumpdError: the policy is broken, and none was ever applied; or this machine does not let itself be read.
     """
-    return json.dumps(findings_to_json(check_machine(root, policy_file)))
+    try:
+        return json.dumps(findings_to_json(check_machine(root, policy_file)))
+    except KdumpdError as problem:
+        raise for_everybody(problem, policy_file) from problem
 
 
 def crashes(root: Path) -> list[dict[str, str]]:

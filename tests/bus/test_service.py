@@ -253,6 +253,27 @@ def test_everybody_may_ask(daemon: RunningDaemon, bus: PrivateBus, machine: Fake
     assert "@@" not in plan
 
 
+def test_a_policy_that_not_everybody_may_read_is_quoted_to_nobody(
+    daemon: RunningDaemon, bus: PrivateBus, client: Client, machine: FakeMachine, polkit: Polkit
+) -> None:
+    machine.write("etc/kdumpd.yaml", "crashkernel: hunter2\n")
+    (machine.root / "etc/kdumpd.yaml").chmod(0o600)
+    refused = call_as_nobody(bus, "Plan")
+    assert "org.kdumpd1.Error.NotAuthorized: polkit does not allow org.kdumpd1.apply" in refused.stderr
+    (machine.root / "var/lib/kdumpd/policy-in-force.yaml").unlink()
+    told = call_as_nobody(bus, "Check")
+    assert "org.kdumpd1.Error.Policy" in told.stderr
+    ok, *words = client.job("Apply")
+    assert not ok
+    assert "hunter2" not in f"{refused} {told} {words}"
+
+    polkit.allow("org.kdumpd1.apply")
+    assert "hunter2" in call_as_nobody(bus, "Plan").stderr
+    with pytest.raises(GLib.Error) as failure:
+        client.call("Plan")
+    assert "hunter2" in error_of(failure)[1]
+
+
 def test_what_was_saved_of_a_crash_is_for_root_only(daemon: RunningDaemon, bus: PrivateBus, machine: FakeMachine) -> None:
     crash(machine, "2026-11-22T03-04-05Z", PANIC)
     refused = call_as_nobody(bus, "GetCrash", "2026-11-22T03-04-05Z")
