@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The one error family. Only `cli` turns an error into an exit code."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+from kdumpd.terminal import harmless_lines
+
 MAX_PROBLEMS = 20
+# Of a line or a value that is wrong, so many characters are shown.
+QUOTED = 100
+MAX_MESSAGE = 1000
+_LONG = re.compile(rf'(?<= ")[^"]{{{QUOTED + 1},}}(?=")|\S{{{QUOTED + 1},}}')
 
 
 class ExitCode(IntEnum):
@@ -98,14 +105,23 @@ class Problem:
     text: str | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.source}:{self.line}:{self.column}: {self.message}"]
+        lines = [f"{self.source}:{self.line}:{self.column}: {_shortened(self.message)}"]
         if self.text is not None:
+            start = max(0, min(self.column - 1 - QUOTED // 2, len(self.text) - QUOTED))
+            quoted = harmless_lines(self.text[start : start + QUOTED])
+            before, after = "…" if start else "", "…" if start + QUOTED < len(self.text) else ""
             # Tabs stay tabs in the caret line too, so that the caret stands below its column on any terminal.
-            indent = "".join("\t" if char == "\t" else " " for char in self.text[: self.column - 1])
-            lines += [f"    {self.text}", f"    {indent}^"]
+            indent = "".join("\t" if char == "\t" else " " for char in before + quoted[: self.column - 1 - start])
+            lines += [f"    {before}{quoted}{after}", f"    {indent}^"]
         if self.hint:
-            lines.append(f"hint: {self.hint}")
+            lines.append(f"hint: {_shortened(self.hint)}")
         return "\n".join(lines)
+
+
+def _shortened(text: str) -> str:
+    """A message in which no quoted value, and no word, is longer than can be read."""
+    short = _LONG.sub(lambda found: f"{found[0][: QUOTED - 1]}…", text)
+    return short if len(short) <= MAX_MESSAGE else f"{short[: MAX_MESSAGE - 1]}…"
 
 
 class PolicyError(KdumpdError):

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 # The kernel's memparse() takes these suffixes as powers of 1024, in either case (lib/cmdline.c).
 SIZE_UNITS = {"K": KIB, "M": MIB, "G": GIB, "k": KIB, "m": MIB, "g": GIB}
+# No size and no duration of this world has more.
+MOST_DIGITS = 18
 DURATION_UNITS = {"s": 1, "sec": 1, "min": 60, "m": 60, "h": 3600}
 
 
@@ -61,4 +63,7 @@ def _parse(text: str, units: Mapping[str, int], *, kind: str, expected: str) -> 
         raise ValueError(f'"{text}" has no unit')
     if unit not in units:
         raise ValueError(f'"{unit}" is not a unit, expected {expected}')
+    # int() has an error of its own for thousands of digits.
+    if len(number) > MOST_DIGITS:
+        raise ValueError(f'"{text}" has more than {MOST_DIGITS} digits')
     return int(number) * units[unit]

@@ -18,6 +18,7 @@ E = TypeVar("E", bound=enum.StrEnum)
 YAML_BOOLEANS = {"y", "yes", "true", "on", "n", "no", "false", "off"}
 YAML_SIXTIES = re.compile(r"[0-9]+(:[0-5]?[0-9])+")
 YAML_OCTAL = re.compile(r"0[0-7]+")
+LONGEST_TRAP = 40
 MEANING_NO = ("no", "off", "false", "n")
 
 
@@ -107,7 +108,8 @@ def number(at_least: int, at_most: int) -> Kind[int]:
         text = value.text()
         if not re.fullmatch(r"0|[1-9][0-9]*", text):
             raise DecodeError(f'{value.name}: "{text}" is not a whole number', _trap(text, str(at_least)))
-        if not at_least <= int(text) <= at_most:
+        # The length comes first: int() has an error of its own for thousands of digits.
+        if len(text) > len(str(at_most)) or not at_least <= int(text) <= at_most:
             raise DecodeError(f"{value.name}: {text} is out of range, expected {at_least} to {at_most}")
         return int(text)
 
@@ -196,7 +198,9 @@ def did_you_mean(text: str, words: Sequence[str]) -> str | None:
 
 
 def _trap(text: str, example: str) -> str | None:
-    """What other readers of YAML make of a number that looks harmless."""
+    """What other readers of YAML make of a number that looks harmless; None too of one that no person writes."""
+    if len(text) > LONGEST_TRAP:
+        return None
     if YAML_SIXTIES.fullmatch(text):
         sixties = 0
         for digits in text.split(":"):

@@ -14,6 +14,11 @@ import yaml
 from kdumpd.errors import PolicyError, Problem
 
 NULL = "tag:yaml.org,2002:null"
+# A policy has four levels.
+MAX_DEPTH = 32
+TOO_DEEP = "not valid YAML: nested too deeply"
+_OPENING = (yaml.FlowSequenceStartToken, yaml.FlowMappingStartToken, yaml.BlockSequenceStartToken, yaml.BlockMappingStartToken)
+_CLOSING = (yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken, yaml.BlockEndToken)
 
 
 class DecodeError(Exception):
@@ -67,28 +72,50 @@ class Document:
 
     def _load(self, text: str, source: str) -> yaml.Node | None:
         try:
-            for token in yaml.scan(text):
-                if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
-                    mark = token.start_mark
-                    self.record(
-                        source, mark.line + 1, mark.column + 1, "anchors and aliases are not used here", "write the value out"
-                    )
-                    return None
+            if not self._is_plain(text, source):
+                return None
             loader = yaml.SafeLoader(text)
             # Marks carry this name, so that each node knows its file even after texts were merged.
             loader.name = source
             node: yaml.Node | None = loader.get_single_node()
             return node
         except yaml.MarkedYAMLError as problem:
-            mark = problem.problem_mark or problem.context_mark
-            line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-            hint = "indent with spaces, not with tabs" if "'\\t'" in str(problem.problem) else None
-            self.record(source, line, column, f"not valid YAML: {problem.problem or problem.context}", hint)
-        except yaml.YAMLError as problem:
-            self.record(source, 1, 1, f"not valid YAML: {' '.join(str(problem).split())}")
-        except RecursionError:
-            self.record(source, 1, 1, "not valid YAML: nested too deeply")
+            self._record_yaml(problem, text, source)
+        except yaml.reader.ReaderError as problem:
+            lines = f"{text[: problem.position]}x".splitlines()
+            self.record(
+                source, len(lines), len(lines[-1]), f"not valid YAML: the character U+{problem.character:04X} is not allowed"
+            )
         return None
+
+    def _is_plain(self, text: str, source: str) -> bool:
+        """Whether it has no anchors and is not nested too deeply: what reads it calls itself once for each level, or more often."""
+        open_marks: list[yaml.Mark] = []
+        for token in yaml.scan(text):
+            mark = token.start_mark
+            if isinstance(token, yaml.AnchorToken | yaml.AliasToken):
+                self.record(source, mark.line + 1, mark.column + 1, "anchors and aliases are not used here", "write the value out")
+                return False
+            if isinstance(token, _OPENING):
+                open_marks.append(mark)
+            elif isinstance(token, _CLOSING) and open_marks:
+                open_marks.pop()
+            if len(open_marks) > MAX_DEPTH:
+                first = open_marks[0]
+                self.record(source, first.line + 1, first.column + 1, f"{TOO_DEEP}: more than {MAX_DEPTH} levels begin here")
+                return False
+        return True
+
+    def _record_yaml(self, problem: yaml.MarkedYAMLError, text: str, source: str) -> None:
+        mark, fact, hint = problem.problem_mark or problem.context_mark, problem.problem or problem.context, None
+        if problem.context == "while scanning a quoted scalar" and "unexpected" in str(fact):
+            # The end of the file says nothing of where the quote was forgotten.
+            mark = problem.context_mark
+            fact, hint = "the quote that begins here has no end", f"end it with another {text[mark.index]}"
+        elif "'\\t'" in str(fact):
+            hint = "indent with spaces, not with tabs"
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        self.record(source, line, column, f"not valid YAML: {fact}", hint)
 
     def _record_duplicates(self, node: yaml.MappingNode, name: str) -> None:
         lines: dict[str, int] = {}

@@ -2,6 +2,7 @@
 import dataclasses
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -349,7 +350,13 @@ def test_the_traps_of_yaml_are_caught_with_a_hint(text: str, message: str) -> No
         ("a: [\n", "p.yaml:2:1: not valid YAML"),
         ("? [a, b]\n: 1\n", 'p.yaml:1:3: unknown key "…"'),
         (b"# caf\xe9\n", "p.yaml:1:6: byte 0xe9 is not UTF-8"),
-        ("a: \x01\n", "p.yaml:1:1: not valid YAML"),
+        ("a: \x01\n", "p.yaml:1:4: not valid YAML: the character U+0001 is not allowed"),
+        ("a: 1\nb: x\0y\n", "p.yaml:2:5: not valid YAML: the character U+0000 is not allowed"),
+        (
+            "a: 1\nb: 'x\nc: 2\n",
+            "p.yaml:2:4: not valid YAML: the quote that begins here has no end\n    b: 'x\n       ^\nhint: end it with another '",
+        ),
+        ('a: 1\nb: "x\n---\n', "p.yaml:2:4: not valid YAML: the quote that begins here has no end"),
         pytest.param("[" * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply", id="lists"),
         pytest.param("- " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply", id="items"),
         pytest.param("{a: " * 10_000, "p.yaml:1:1: not valid YAML: nested too deeply", id="mappings"),
@@ -357,6 +364,38 @@ def test_the_traps_of_yaml_are_caught_with_a_hint(text: str, message: str) -> No
 )
 def test_what_is_no_policy_at_all_is_refused_with_its_place(text: str | bytes, message: str) -> None:
     assert problems(text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "capture:\n  keep:\n    count: " + "9" * 5000,
+        "capture:\n  keep:\n    count: " + "1:" * 5000 + "1",
+        "capture:\n  keep:\n    count: 0" + "7" * 9000,
+        "capture:\n  deadline: " + "9" * 5000 + "s",
+        "crashkernel: " + "9" * 5000 + "M",
+        "crashkernel: " + "9" * 5000,
+        "panic:\n  on: [" + "o" * 5000 + "]",
+        "panic:\n  on: ['" + "o p " * 5000 + "']",
+        "k" * 900 + ": 1",
+        "capture: '" + "a b " * 5000 + "'",
+        "a: [" + "[" * 20_000,
+        " " * 5000 + "a: 1: 2",
+    ],
+)
+def test_of_a_hostile_policy_a_hundred_characters_are_quoted_in_no_time(text: str) -> None:
+    begin = time.process_time()
+    told = problems(text)
+
+    assert time.process_time() - begin < 1
+    assert all(len(line) < 300 for line in told.splitlines())
+
+
+def test_of_a_long_line_the_part_around_the_error_is_quoted() -> None:
+    _, quote, caret, _ = problems(f"capture: {{{' ' * 200}deadlin: 5min,{' ' * 200}then: halt}}").splitlines()
+
+    assert quote == f"    …{' ' * 50}deadlin: 5min,{' ' * 36}…"
+    assert quote[caret.index("^") :].startswith("deadlin:")
 
 
 @given(st.text(max_size=60) | st.binary(max_size=60))
