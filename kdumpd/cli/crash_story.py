@@ -10,7 +10,7 @@ from kdumpd.crashes.archive import Crash
 from kdumpd.crashes.report import Record, Report, Source
 from kdumpd.crashes.statistics import Seen
 from kdumpd.crashes.text.model import CrashText
-from kdumpd.units import KIB, approximate_size
+from kdumpd.units import approximate_size
 
 SOURCES = {
     Source.DUMP: "the log that a dump kernel saved",
@@ -101,6 +101,6 @@ def _capture(report: Report) -> str:
     done = report.capture
     if done is None:
         return "no dump kernel ran, or it was cut off before it had something to tell"
-    peak = f", {approximate_size(done.peak_memory_kib * KIB)} of memory at most" if done.peak_memory_kib else ""
+    peak = f", {approximate_size(done.peak_memory)} of memory at most" if done.peak_memory else ""
     words = (done.problem and f"; {done.problem}", done.crash_loop and f"; {done.crash_loop}")
     return f"took {done.seconds:.1f} s{peak}{''.join(filter(None, words))}"

@@ -20,7 +20,7 @@ from kdumpd.capture.status import Status
 from kdumpd.crashes.chart import css_class, draw_bar, draw_timeline, span_text
 from kdumpd.crashes.memory import Memory, parse_memory
 from kdumpd.crashes.record import read_status
-from kdumpd.crashes.report import Report
+from kdumpd.crashes.report import MAX_MEMORY, Report
 from kdumpd.crashes.text.model import CrashText, Frame, Module
 from kdumpd.crashes.text.signature import normalise
 from kdumpd.crashes.timeline import MINUTES, Timeline, read_timeline
@@ -175,7 +175,7 @@ def _steps(status: Status) -> Iterator[Step]:
             name=str(step.name),
             ok=step.ok is True,
             seconds=_seconds(step.seconds),
-            size=size_text(step.bytes) if isinstance(step.bytes, int) and step.bytes > 0 else "",
+            size=_size(step.bytes),
             detail=str(step.detail),
         )
 
@@ -184,8 +184,8 @@ def _story(report: Report, status: Status) -> Iterator[str]:
     """What there is to say of the capture as a whole, a sentence each."""
     if safe := _seconds(status.milestones.get("log_safe")):
         yield f"The log was safe {safe} after the dump kernel had started."
-    if report.capture and (peak := report.capture.peak_memory_kib):
-        yield f"The dump kernel needed {size_text(peak << 10)} of memory."
+    if report.capture and (peak := _size(report.capture.peak_memory)):
+        yield f"The dump kernel needed {peak} of memory."
     if seconds := _seconds(status.seconds):
         yield f"The capture took {seconds}" + (f", then: {status.final_action}." if status.final_action else ".")
     if status.crash_loop:
@@ -196,8 +196,12 @@ def _seconds(value: Any) -> str:
     return f"{value:.1f} s" if isinstance(value, (int, float)) and 0 <= value < 1e9 else ""  # noqa: PLR2004
 
 
+def _size(value: Any) -> str:
+    return size_text(value) if type(value) is int and 0 < value < MAX_MEMORY else ""
+
+
 def _shares(memory: Memory, status: Status | None) -> Iterator[Share]:
     page_size = status.crash.page_size if status else None
     for sort, pages in memory.pages.items():
-        size = size_text(pages * page_size) if isinstance(page_size, int) else f"{pages} pages"
+        size = (type(page_size) is int and _size(pages * page_size)) or f"{pages} pages"
         yield Share(css=css_class(sort), name=str(sort), size=size, percent=f"{100 * pages / memory.total:.1f} %")

@@ -12,9 +12,12 @@ from kdumpd.crashes.text.model import CrashText, Kind
 from kdumpd.decode import decode
 from kdumpd.errors import KdumpdError
 from kdumpd.terminal import harmless
+from kdumpd.units import KIB
 
 VERSION = 1
 FILE = keep.REPORT
+# A physical address has at most 52 bits on the machines that there are.
+MAX_MEMORY = 1 << 52
 
 
 class ReportError(KdumpdError):
@@ -50,6 +53,12 @@ class Captured:
     problem: str = ""
     build_id: str | None = None
     kaslr_offset: int | None = None
+
+    @property
+    def peak_memory(self) -> int | None:
+        """The most memory that the dump kernel used, in bytes; None where status.json has no number that can be one."""
+        peak = self.peak_memory_kib
+        return peak * KIB if type(peak) is int and 0 < peak * KIB < MAX_MEMORY else None
 
 
 @dataclass(frozen=True, kw_only=True)

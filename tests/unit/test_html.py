@@ -324,3 +324,13 @@ def test_a_dash_is_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture
     write_html(report, folder, 1, "-")
 
     assert capsys.readouterr().out == render_html(report, folder=folder, seen=1)
+
+
+@pytest.mark.parametrize("peak", ["40 MiB", [1], 0.5, True, -1, 10**400])
+def test_a_mistyped_peak_is_left_out(tmp_path: Path, peak: object) -> None:
+    step = Step(name="dmesg", ok=True, seconds=0.21, bytes=peak)  # type: ignore[arg-type]
+    memory, facts = Memory(peak_used=peak), CrashFacts(page_size=peak)  # type: ignore[arg-type]
+    page = page_of(crash(tmp_path, status=Status(started="", kernel="", steps=[step], memory_kib=memory, crash=facts)))
+
+    assert "The dump kernel needed" not in page.text
+    assert "dmesg done 0.2 s" in page.text

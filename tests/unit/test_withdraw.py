@@ -3,12 +3,14 @@
 
 import hashlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from kdumpd.apply.actions import roll_back, withdraw
 from kdumpd.apply.apply import apply_plan
+from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.cli.main import main
 from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.daemon.job import keep_armed
@@ -368,3 +370,26 @@ def test_a_purge_knows_every_file_that_kdumpd_renders() -> None:
     assert set(rendered.split()) == {layout.absolute(path) for path in layout.MANAGED if layout.STATE not in path.parents}
     assert f"STATE={layout.absolute(layout.STATE)}\n" in postrm
     assert f"$STATE/{layout.MADE_FOLDERS.name}" in postrm
+
+
+def test_a_purge_removes_crashes_and_nothing_that_is_called_alike(tmp_path: Path) -> None:
+    crashes = {"2026-11-22T03-04-05Z", "2026-11-22T03-04-05Z-12"}
+    others = {
+        "TZ",
+        "T-Z",
+        "-T-Z-",
+        "2026T11Z",
+        "2026-11-22T03-04-05Z-",
+        "2026-11-22T03-04-05Z-a",
+        "a2026-11-22T03-04-05Z",
+        "2026-11-22T3-04-05Z",
+    }
+    for name in crashes | others:
+        (tmp_path / "store" / name).mkdir(parents=True)
+    postrm = (Path(__file__).parents[2] / "packaging/deb/postrm").read_text().replace("/var/crash", str(tmp_path / "store"))
+    functions, _, _ = postrm.partition("# Not in a function:")
+    (tmp_path / "script").write_text(functions.replace("/var/lib/kdumpd", str(tmp_path)) + "crashes -exec rm -rf '{}' +\n")
+    subprocess.run(["sh", str(tmp_path / "script")], check=True)
+
+    assert {path.name for path in (tmp_path / "store").iterdir()} == others
+    assert not any(FOLDER_NAME.fullmatch(name) for name in others)
