@@ -12,6 +12,7 @@ from kdumpd.crashes import report
 from kdumpd.crashes.archive import Crash
 from kdumpd.errors import ToolError
 from kdumpd.host import layout
+from kdumpd.host.trust import distrust
 from kdumpd.run import run, run_aloud
 from kdumpd.terminal import harmless, one_line
 
@@ -134,8 +135,5 @@ def _refusal(path: Path) -> str:
 
 
 def _not_safe(found: os.stat_result, what: str) -> str:
-    if found.st_uid != 0:
-        return f"{what} belongs to user {found.st_uid}, not to root (chown root)"
-    if found.st_mode & 0o022:
-        return f"{what} may be written by others than root (mode {stat.S_IMODE(found.st_mode):04o}; chmod go-w)"
-    return ""
+    reason = distrust(found)
+    return f"{what} {reason.fact} ({'; '.join(filter(None, (reason.mode, reason.remedy)))})" if reason else ""

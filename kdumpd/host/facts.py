@@ -202,6 +202,7 @@ class Facts:
     files: Mapping[str, ManagedFile]
     rendered: Mapping[str, str]
     templates: Mapping[str, str]
+    template_problem: tuple[str, str] | None
     previous: Generation | None
     original: Original
     saved_copies: frozenset[str]

@@ -27,6 +27,7 @@ from kdumpd.host.security import read_security
 from kdumpd.host.sizing import read_sizing
 from kdumpd.host.storage import read_storage
 from kdumpd.host.stores import read_store
+from kdumpd.host.trust import distrust_on_the_way
 from kdumpd.run import find_program
 from kdumpd.transaction import read_previous
 
@@ -107,6 +108,7 @@ def read_facts(
         files={layout.absolute(path): _managed_file(root, path) for path in layout.MANAGED},
         rendered=_rendered(root),
         templates=_templates(root),
+        template_problem=_template_problem(root),
         previous=read_previous(root),
         original=read_original(root),
         saved_copies=frozenset(f"/{copy.relative_to(root)}" for path in layout.MANAGED for copy in _saved_copies(root / path)),
@@ -189,8 +191,27 @@ def _rendered(root: Path) -> dict[str, str]:
 def _templates(root: Path) -> dict[str, str]:
     """kdumpd's own templates, each replaced by an administrator's of the same name."""
     folders = (layout.TEMPLATES, root / layout.ADMIN_TEMPLATES)
-    files = [path for folder in folders if exists(folder) for path in sorted(folder.glob("*.j2"))]
+    files = [
+        path for folder in folders if exists(folder) for path in sorted(folder.glob("*.j2")) if exists(path) and path.is_file()
+    ]
     return {path.name: text for path in files if (text := read_text(path)) is not None}
+
+
+def _template_problem(root: Path) -> tuple[str, str] | None:
+    """Why an administrator's template can't be believed, and what mends that: jinja runs it as root."""
+    folder = root / layout.ADMIN_TEMPLATES
+    for path in sorted(folder.glob("*.j2")) if exists(folder) else ():
+        try:
+            found, is_file = distrust_on_the_way(path, root), path.is_file()
+        except (OSError, RuntimeError) as problem:
+            return f"the template {path} can't be read: {problem}", f"rm {path}"
+        if not is_file:
+            return f"the template {path} is no regular file", f"rm {path}"
+        if found:
+            where, reason = found
+            mode = reason.mode and f" ({reason.mode})"
+            return f"the template {path} is not used: {where} {reason.fact}{mode}", f"{reason.remedy} {where}"
+    return None
 
 
 def _values(root: Path, paths: Iterable[str]) -> dict[str, str]:

@@ -40,8 +40,12 @@ def render_files(policy: Policy, wanted: Wanted, facts: Facts) -> dict[str, str 
     """Absolute path -> text, for all files; None for one that this policy has no use for.
 
     Raises:
-        KdumpdError: a template is broken, or asks for a value that there is not.
+        KdumpdError: a template is broken, asks for a value that there is not, or may have been written by somebody else than root.
+            Not so that ours is used in its place: that would undo what the administrator wanted. What was applied stays.
     """
+    if facts.template_problem:
+        fact, hint = facts.template_problem
+        raise KdumpdError(fact, hint=hint)
     render = _Renderer(facts.templates, _values(policy, wanted, facts))
     region, tools = wanted.region, facts.kdump_tools
     # Its udev rule unloads whatever is loaded, also with USE_KDUMP=0 (kdump-config's condreload in 1.8.1 and 1.10.7), unless

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What is rendered means to its reader what the policy says, and nothing else."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kdumpd.apply.apply import apply_plan
+from kdumpd.daemon.job import keep_armed
 from kdumpd.errors import ApplyError, KdumpdError
 from kdumpd.plan.kernel_values import SYSCTL_OF_FAULT, sysctls
 from kdumpd.plan.make import make_plan
@@ -17,6 +19,7 @@ from kdumpd.plan.render import shell_word
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.model import DumpKernelPolicy, Fault, PanicPolicy, Policy, Sysrq
 from kdumpd.policy.nodes import PolicyText
+from kdumpd.policy.show import dump_policy
 from tests.unit.fakes import POLICY, FakeMachine, Stubs
 
 # Whatever can be in a policy, and what a shell or systemd might make more of.
@@ -223,6 +226,67 @@ def test_a_template_that_a_shell_could_not_read_is_put_back(machine: FakeMachine
     assert str(caught.value).endswith("hint: mend or remove the template in /etc/kdumpd/templates")
     assert {path: path.read_bytes() for path in (machine.root / "etc").rglob("*") if path.is_file()} == before
     assert stubs.calls == []
+
+
+@pytest.mark.parametrize("name", ["etc/kdumpd/templates/sysctl.conf.j2", "etc/kdumpd/templates", "etc/kdumpd", "etc"])
+@pytest.mark.parametrize(
+    ("owner", "mode", "fact", "remedy"),
+    [
+        (1000, 0o755, "belongs to user 1000, not to root", "chown root"),
+        (0, 0o775, "may be written by others than root (mode 0775)", "chmod go-w"),
+        (0, 0o757, "may be written by others than root (mode 0757)", "chmod go-w"),
+    ],
+)
+def test_a_template_that_others_may_have_written_is_refused(
+    machine: FakeMachine, name: str, owner: int, mode: int, fact: str, remedy: str
+) -> None:
+    machine.write("etc/kdumpd/templates/sysctl.conf.j2", "# mine\n")
+    path = machine.root / name
+    os.chown(path, owner, -1)
+    path.chmod(mode)
+    with pytest.raises(KdumpdError) as caught:
+        make_plan(POLICY, machine.facts())
+
+    template = machine.root / "etc/kdumpd/templates/sysctl.conf.j2"
+    assert str(caught.value) == f"the template {template} is not used: {path} {fact}\nhint: {remedy} {path}"
+
+
+def test_a_template_is_judged_where_it_really_is(machine: FakeMachine) -> None:
+    machine.write("srv/others/mine.j2", "# mine\n")
+    machine.write("etc/kdumpd/templates/README", "")
+    (machine.root / "srv/others").chmod(0o777)
+    (machine.root / "etc/kdumpd/templates/sysctl.conf.j2").symlink_to(machine.root / "srv/others/mine.j2")
+
+    with pytest.raises(KdumpdError, match="/srv/others may be written by others than root"):
+        make_plan(POLICY, machine.facts())
+
+
+@pytest.mark.parametrize("kind", ["fifo", "folder", "loop"])
+def test_a_template_that_is_no_file_is_refused_and_waits_for_nothing(machine: FakeMachine, kind: str) -> None:
+    machine.write("etc/kdumpd/templates/README", "")
+    path = machine.root / "etc/kdumpd/templates/sysctl.conf.j2"
+    {"fifo": lambda: os.mkfifo(path), "folder": path.mkdir, "loop": lambda: path.symlink_to(path.name)}[kind]()
+
+    with pytest.raises(KdumpdError) as caught:
+        make_plan(POLICY, machine.facts())
+    assert str(caught.value).startswith(f"the template {path} ")
+    assert caught.value.hint == f"rm {path}"
+
+
+def test_a_template_that_is_refused_disarms_nothing(machine: FakeMachine, stubs: Stubs) -> None:
+    machine.reserve()
+    apply(machine, POLICY)
+    machine.write("etc/kdumpd.yaml", dump_policy(POLICY))
+    machine.write("sys/kernel/kexec_crash_loaded", "0\n")
+    machine.write("etc/kdumpd/templates/sysctl.conf.j2", "# mine\n")
+    (machine.root / "etc/kdumpd/templates").chmod(0o777)
+    before = machine.read("etc/sysctl.d/60-kdumpd.conf")
+
+    assert keep_armed(machine.root, machine.root / "etc/kdumpd.yaml").startswith(
+        "armed with the last good dump kernel; the template "
+    )
+    assert machine.read("etc/sysctl.d/60-kdumpd.conf") == before
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
 
 
 def test_templates_are_shipped_for_every_file_that_has_one() -> None:
