@@ -86,11 +86,13 @@ class NoSuchCrashError(KdumpdError):
     dbus_name = "org.kdumpd1.Error.NoSuchCrash"
 
 
-def in_words(problem: KdumpdError | OSError) -> KdumpdError:
-    """What the system said, as one of the family."""
+def in_words(problem: Exception) -> KdumpdError:
+    """What the system said, as one of the family; of anything else, that it is a defect of kdumpd."""
     if isinstance(problem, KdumpdError):
         return problem
-    return HostError(f"{problem.filename or 'system call'}: {problem.strerror}")
+    if isinstance(problem, OSError):
+        return HostError(f"{problem.filename or 'system call'}: {problem.strerror}")
+    return KdumpdError(f"internal error: {problem!r:.200}", hint="report it, with what journalctl -u kdumpd says")
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

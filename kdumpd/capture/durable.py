@@ -13,7 +13,9 @@ def write_file(path: Path, content: bytes, mode: int) -> None:
     """
     temporary = temporary_name(path)
     try:
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # Never into what is there: an open() of a FIFO would wait for ever, and another user could read along.
+        temporary.unlink(missing_ok=True)
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with open(handle, "wb") as file:
             file.write(content)
             os.fchmod(file.fileno(), mode)

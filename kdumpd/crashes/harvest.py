@@ -6,11 +6,10 @@ spool is on the disk, and in the spool until it is in a crash folder; one that i
 another.
 """
 
-import contextlib
-import fcntl
 import filecmp
 import os
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -28,12 +27,15 @@ from kdumpd.crashes.records import PstoreRecord, parse_name
 from kdumpd.crashes.report import Report
 from kdumpd.crashes.same import is_same_crash, near
 from kdumpd.errors import HostError
+from kdumpd.files import hold, is_own, set_aside
 
 SPOOL = ".harvest"
 # In the spool: a crash folder that is not finished; records that tell of no crash, of which the newest are kept.
 UNFINISHED, OTHERS = "unfinished", "no-crash"
 MAX_OTHERS = 200
 MODE = 0o600
+# For another harvest, which has a time limit for its copies, too.
+PATIENCE = 60.0
 # Where systemd-pstore puts them: FOLDER/TIME/COUNT/NAME.
 DEPTH = 2
 
@@ -62,9 +64,10 @@ def harvest(source: Path, store: Path, stores: Sequence[Path], tell: Tell) -> li
         spool = store / SPOOL
         if not records and not _names(spool / pstore.FOLDER):
             return []
-        spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_spool(spool)
         sync(store)
-        with _locked(spool):
+        # Only one harvest at a time.
+        with hold(spool, patience=PATIENCE):
             return _harvest(records, spool, stores, tell)
     except SaveError as problem:
         raise HostError(f"{store}: {problem}", hint=f"make room in {store}, then run kdumpd harvest") from problem
@@ -75,6 +78,14 @@ def harvest(source: Path, store: Path, stores: Sequence[Path], tell: Tell) -> li
             f"{problem.filename or store}: {problem.strerror}; the records that are not in {store} are where they were",
             hint="mend that, then run kdumpd harvest",
         ) from problem
+
+
+def _make_spool(spool: Path) -> None:
+    """What another user has put there is no spool; nor may he open it, and hold the lock."""
+    if os.path.lexists(spool) and not is_own(spool, stat.S_IFDIR):
+        set_aside(spool)
+    spool.mkdir(mode=0o700, parents=True, exist_ok=True)
+    spool.chmod(0o700)
 
 
 def find_records(source: Path, depth: int = DEPTH) -> tuple[list[Path], list[Path]]:
@@ -230,14 +241,3 @@ def _names(folder: Path) -> list[str]:
         return [path.name for path in folder.iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-@contextlib.contextmanager
-def _locked(spool: Path) -> Iterator[None]:
-    """Only one harvest at a time; the kernel forgets the lock of one that was killed."""
-    handle = os.open(spool, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
