@@ -42,17 +42,23 @@ class Document:
 
     def __init__(self, texts: Sequence[PolicyText]) -> None:
         self.problems: list[Problem] = []
+        # The dotted keys whose values are wrong, and whether all of a text is.
+        self._wrong: set[str] = set()
+        self._unread = False
         self._lines: dict[str, list[str]] = {}
         roots = [root for text in texts if (root := self._compose(text)) is not None]
         self.root = functools.reduce(_merge, roots) if roots else None
 
     def _compose(self, text: PolicyText) -> yaml.MappingNode | None:
         """The mapping that a text is, or None when it is empty or wrong."""
+        known = len(self.problems)
         decoded = self._decode(text)
         node = None if decoded is None else self._load(decoded, text.source)
+        self._unread |= len(self.problems) > known
         if node is None or is_null(node):
             return None
         if not isinstance(node, yaml.MappingNode):
+            self._unread = True
             self.record_at(node, f"the policy: expected keys and values, found {described(node)}")
             return None
         self._record_duplicates(node, "")
@@ -123,7 +129,7 @@ class Document:
             key = key_text(key_node)
             path = f"{name}{key}"
             if key in lines:
-                self.record_at(key_node, f'the key "{path}" is here twice', f"the first one is in line {lines[key]}")
+                self.record_wrong(path, key_node, f'the key "{path}" is here twice', f"the first one is in line {lines[key]}")
             lines.setdefault(key, key_node.start_mark.line + 1)
             if isinstance(value_node, yaml.MappingNode):
                 self._record_duplicates(value_node, f"{path}.")
@@ -143,9 +149,20 @@ class Document:
         """Dotted key -> `file:line` of every value that counts; a key that is not here has its default."""
         return {name: f"{key.start_mark.name}:{key.start_mark.line + 1}" for name, key, _ in self._values()}
 
-    def record_key(self, name: str, message: str, hint: str | None = None) -> None:
-        """Puts a problem on record at the value of a dotted key, which must be here."""
-        self.record_at(next(value for found, _, value in self._values() if found == name), message, hint)
+    def record_contradiction(self, names: Sequence[str], fact: str, hint: str) -> None:
+        """Puts on record what these dotted keys together can't mean, at the first of them that is here; but not where the value
+        of one of them is not known, for then the default that stands in for it would be blamed.
+        """
+        if self._unread or any(is_part(name, wrong) for name in names for wrong in self._wrong):
+            return
+        written = {name: value for name, _, value in self._values()}
+        name = next(name for name in names if name in written)
+        self.record_at(written[name], f"{name}: {fact}", hint)
+
+    def record_wrong(self, name: str, node: yaml.Node, message: str, hint: str | None = None) -> None:
+        """Puts on record that the value of a dotted key is wrong."""
+        self._wrong.add(name)
+        self.record_at(node, message, hint)
 
     def _values(self) -> "Iterator[tuple[str, yaml.Node, yaml.Node]]":
         return _values(self.root, "") if self.root is not None else iter(())
@@ -178,6 +195,11 @@ def _values(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node,
             yield from _values(value, f"{name}{key_text(key)}.")
         elif not is_null(value):
             yield f"{name}{key_text(key)}", key, value
+
+
+def is_part(name: str, whole: str) -> bool:
+    """Whether a dotted key is another one, or is in its section; the empty one has all."""
+    return name == whole or not whole or name.startswith(f"{whole}.")
 
 
 def key_text(node: yaml.Node) -> str:
@@ -228,4 +250,4 @@ class Value:
         return described(self.node)
 
     def record(self, problem: DecodeError) -> None:
-        self.document.record_at(self.node, str(problem), problem.hint)
+        self.document.record_wrong(self.name, self.node, str(problem), problem.hint)

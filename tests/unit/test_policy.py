@@ -151,6 +151,41 @@ def test_all_problems_are_told_at_once_in_the_order_of_the_file() -> None:
     )
 
 
+def facts(*texts: str) -> list[str]:
+    """What is wrong, without places and hints."""
+    with pytest.raises(PolicyError) as caught:
+        decode_policy([PolicyText(source=f"{number}.yaml", content=text.encode()) for number, text in enumerate(texts)])
+    return [problem.message.partition(":")[0] for problem in caught.value.problems]
+
+
+def test_contradictions_are_told_together_with_everything_else_that_is_wrong() -> None:
+    text = "crashkernel: 1M\npanik: {}\ncapture:\n  dmesg: false\n  keep: {count: 3}\n  then: reebot\n"
+    assert facts(text) == [
+        "crashkernel",
+        'unknown key "panik"',
+        "capture.dmesg",
+        "capture.keep.count",
+        "capture.then",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "capture: {dmesg: false, vmcore: on}\n",
+        "capture: {keep: {count: ten}, crash_loop: {count: 20}}\n",
+        "panic: {on: [oops, hung_tsk], hung_task_timeout: 300s}\n",
+        "capture: {keep: {count: 3, count: 30}}\n",
+    ],
+)
+def test_a_default_that_stands_in_for_a_wrong_value_contradicts_nothing(text: str) -> None:
+    assert len(facts(text)) == 1
+
+
+def test_what_a_text_that_can_not_be_read_would_say_is_not_guessed() -> None:
+    assert facts("capture: {dmesg: false}\n", "capture: {vmcore: {level: 31}\n") == ["not valid YAML"]
+
+
 PATH_RULE = "is not an absolute path of letters, digits and . _ + @ -"
 FAULTS = ", ".join(Fault)
 
