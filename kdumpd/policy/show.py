@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import yaml
+
 from kdumpd.policy.decode import decode_policy
 from kdumpd.policy.keys import POLICY
 from kdumpd.policy.kinds import Section
@@ -13,9 +15,14 @@ from kdumpd.policy.model import Policy
 from kdumpd.policy.nodes import Document, PolicyText
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-# What YAML reads as this very text when no quotes are around it.
+# Texts without a character that means something in YAML.
 PLAIN_IN_LIST = re.compile(r"[A-Za-z0-9/][A-Za-z0-9_./+@-]*")
 PLAIN = re.compile(r"[A-Za-z0-9/]([A-Za-z0-9_./+@,:-]*[A-Za-z0-9_./+@-])?")
+# Text for PyYAML, but not in YAML 1.1 (booleans) or 1.2 (floats without a dot or a sign in the exponent, octals).
+NOT_TEXT = re.compile(r"[yYnN]|[0-9]+(\.[0-9]*)?[eE][+-]?[0-9]+|0o[0-7]+")
+TEXT = "tag:yaml.org,2002:str"
+# A word of the policy, which kdumpd reads with and without quotes; people write it without.
+OFF = "off"
 COMMENT_COLUMN = 40
 
 
@@ -45,7 +52,7 @@ def _lines(section: Section, values: object, names: tuple[str, ...]) -> Iterator
             yield "", f"{indent}{name}:"
             yield from _lines(key, value, path)
         else:
-            text = "off" if isinstance(key, Section) else _flow(key.kind.plain(value))
+            text = OFF if isinstance(key, Section) else _flow(key.kind.plain(value))
             yield ".".join(path), f"{indent}{name}: {text}"
 
 
@@ -53,8 +60,16 @@ def _flow(plain: Any, safe: re.Pattern[str] = PLAIN) -> str:
     if isinstance(plain, list):
         return f"[{', '.join(_flow(item, PLAIN_IN_LIST) for item in plain)}]"
     if isinstance(plain, str):
-        return plain if safe.fullmatch(plain) else json.dumps(plain)
+        return plain if safe.fullmatch(plain) and _is_text(plain) else json.dumps(plain)
     return json.dumps(plain)
+
+
+def _is_text(plain: str) -> bool:
+    """Return whether any YAML reader takes it for this text without quotes, not for a null, a boolean, a number or a date."""
+    if plain == OFF:
+        return True
+    tag = yaml.resolver.Resolver().resolve(yaml.ScalarNode, plain, (True, False))
+    return bool(tag == TEXT) and not NOT_TEXT.fullmatch(plain)
 
 
 def schema() -> dict[str, Any]:
@@ -73,5 +88,5 @@ def _section_schema(section: Section, defaults: object, *, is_off: bool = False)
     found = {"type": ["object", "null"], "additionalProperties": False, "properties": properties}
     if not section.off:
         return {"description": section.about, **found}
-    default = {"default": "off"} if is_off else {}
-    return {"description": section.about, **default, "anyOf": [{"const": "off"}, found]}
+    default = {"default": OFF} if is_off else {}
+    return {"description": section.about, **default, "anyOf": [{"const": OFF}, found]}

@@ -577,6 +577,40 @@ def test_any_policy_is_the_same_after_it_was_written_and_read(policy: Policy) ->
     assert decode(dump_policy(policy)) == policy
 
 
+# Texts that YAML 1.1 resolves to another type, or does not read as one text, when they have no quotes.
+NULLS = ["", "~", "null", "Null", "NULL"]
+BOOLEANS = ["true", "True", "TRUE", "false", "yes", "Yes", "YES", "no", "No", "NO", "on", "On", "ON", "Off", "OFF"]
+NUMBERS = ["0", "7", "017", "0x1F", "0b101", "1_000", "+1", "-1", "12:34", "190:20:30", "1:30.5", "1.5", "1.", ".5", "1.5e+3"]
+NOT_NUMBERS = [".inf", "-.inf", ".nan", "2026-11-30", "2026-11-30T10:20:30Z", "2026-11-30 10:20:30"]
+MARKS = ["=", "<<", "-", "?", ":", "---", "...", ",", "#", "- a", "? a", "a:", "a: b", "a #b", "&a", "*a", "!a", "!!str", "|", ">"]
+BRACKETS = ["[", "]", "{", "}", "[a]", "{a: b}", "@a", "`a", "%a", "'", "'a'", "a'b", '""', '"a b"', "\\"]
+BLANKS = [" ", " a", "a ", "a  b", "quiet loglevel=3"]
+ONLY_OTHER_READERS = ["y", "Y", "n", "N", "1e3", "1.5e3", "0o17"]
+
+
+@pytest.mark.parametrize("text", [*NULLS, *BOOLEANS, *NUMBERS, *NOT_NUMBERS, *MARKS, *BRACKETS, *BLANKS])
+def test_any_reader_of_yaml_gets_back_the_text_that_was_written(text: str) -> None:
+    policy = Policy(dump_kernel=DumpKernelPolicy(append=text))
+    written = dump_policy(policy)
+
+    assert decode(written) == policy
+    assert yaml.safe_load(written)["dump_kernel"]["append"] == text
+
+
+@pytest.mark.parametrize("text", ONLY_OTHER_READERS)
+def test_what_is_text_for_pyyaml_only_is_quoted_too(text: str) -> None:
+    assert f'append: "{text}"\n' in dump_policy(Policy(dump_kernel=DumpKernelPolicy(append=text)))
+
+
+@pytest.mark.parametrize("name", ["null", "no", "y", "0", "1e3"])
+def test_a_name_in_a_list_that_is_another_type_in_yaml_is_quoted(name: str) -> None:
+    assert f'remove: ["{name}", irqpoll]\n' in dump_policy(Policy(dump_kernel=DumpKernelPolicy(remove=(name, "irqpoll"))))
+
+
+def test_a_word_of_the_policy_is_not_quoted() -> None:
+    assert "sysrq: off\n" in dump_policy(Policy(sysrq=()))
+
+
 def test_the_schema_has_the_keys_the_defaults_and_the_shape_of_the_dataclasses() -> None:
     compare(schema(), Policy())
 
