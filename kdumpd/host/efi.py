@@ -2,12 +2,11 @@
 """Reads variables of the firmware, each once in a boot."""
 
 import contextlib
-import os
-import stat
 from enum import Enum
 from pathlib import Path
 
 from kdumpd.capture.durable import write_file
+from kdumpd.files import read_own
 from kdumpd.host import layout
 
 EFIVARS = Path("sys/firmware/efi/efivars")
@@ -34,8 +33,8 @@ class Variable(Enum):
 def keep_variables(root: Path) -> None:
     """Asks the firmware early in a boot, so that nobody has to ask it later.
 
-    While the firmware is asked, a crashing kernel can't write to it: efi_pstore_write() gives up when somebody else has the lock
-    (efivar_trylock(), Linux 6.0).
+    While the firmware is asked, a crashing kernel can't write to it: efi_pstore_write() drops a part of the log when somebody else
+    has the lock (efivar_trylock(), Linux 6.0).
     """
     for variable in Variable:
         read_variable(root, variable)
@@ -44,7 +43,7 @@ def keep_variables(root: Path) -> None:
 def read_variable(root: Path, variable: Variable) -> bytes | None:
     """Return the value that was kept in this boot, else ask the firmware and, as root, keep its answer. None: no such variable."""
     kept = root / layout.RUN / variable.value
-    content = _read_kept(kept)
+    content = _kept(kept)
     if content is None:
         content = _ask(root / EFIVARS / variable.value)
         if content is None:
@@ -55,17 +54,12 @@ def read_variable(root: Path, variable: Variable) -> bytes | None:
     return content[ATTRIBUTES:]
 
 
-def _read_kept(path: Path) -> bytes | None:
-    """A file counts only when root alone can have written it."""
+def _kept(path: Path) -> bytes | None:
     try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode) or status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                return None
-            content = file.read(MAX_SIZE + 1)
-    except OSError:
+        content = read_own(path)
+    except PermissionError:
         return None
-    return content if ATTRIBUTES < len(content) <= MAX_SIZE else None
+    return content if content and ATTRIBUTES < len(content) <= MAX_SIZE else None
 
 
 def _ask(path: Path) -> bytes | None:

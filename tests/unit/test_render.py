@@ -265,7 +265,13 @@ def test_a_template_is_judged_where_it_really_is(machine: FakeMachine) -> None:
 def test_a_template_that_is_no_file_is_refused_and_waits_for_nothing(machine: FakeMachine, kind: str) -> None:
     machine.write("etc/kdumpd/templates/README", "")
     path = machine.root / "etc/kdumpd/templates/sysctl.conf.j2"
-    {"fifo": lambda: os.mkfifo(path), "folder": path.mkdir, "loop": lambda: path.symlink_to(path.name)}[kind]()
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path.name)
 
     with pytest.raises(KdumpdError) as caught:
         make_plan(POLICY, machine.facts())
