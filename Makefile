@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-# Every target installs what it needs by itself: apt for what Debian has, PyPI for ruff and atheris, which Debian 12 has not,
-# and for pydbus' source, which goes into the .rpm.
+# Every target installs what it needs by itself, on Debian 12 and 13: apt for what Debian has, PyPI for ruff and atheris, which it has
+# not, and for pydbus' source, which goes into the .rpm.
 
 # Debian's own Python, with Debian's own modules: what a server has.
 PYTHON := /usr/bin/python3
@@ -17,6 +17,8 @@ SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-ro
 DEB := build/kdumpd.deb
 RPM := build/kdumpd.rpm
 SRPM := build/kdumpd.src.rpm
+# pip asks a source for its metadata, which takes setuptools. Python 3.12 and later (Debian 13) make an environment without it.
+SETUPTOOLS_VERSION := 80.9.0
 PYDBUS_VERSION := 0.6.0
 PYDBUS := build/pydbus-$(PYDBUS_VERSION).tar.gz
 PYDBUS_HASH := 4207162eff54223822c185da06c1ba8a34137a9602f3da5a528eedf3f78d0f2c
@@ -133,6 +135,7 @@ $(RPM): $(SRPM)
 
 $(PYDBUS): $(RUFF)
 	@mkdir -p build
+	@$(TOOLS)/bin/python -m pip install --quiet setuptools==$(SETUPTOOLS_VERSION)
 	@echo "pydbus==$(PYDBUS_VERSION) --hash=sha256:$(PYDBUS_HASH)" >build/pydbus.txt
 	@$(TOOLS)/bin/python -m pip download --quiet --no-deps --no-binary :all: --no-build-isolation --require-hashes --dest build --requirement build/pydbus.txt
 	@touch $@
