@@ -91,8 +91,7 @@ class HotplugWatch:
             self._start_again_later()
             return
         conditions = GLib.IOCondition.IN | GLib.IOCondition.ERR | GLib.IOCondition.HUP
-        # In newer GLib it moves to GLibUnix; it stays under this name too.
-        self._listener = GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, self._monitor.fileno(), conditions, self._read, self._monitor)
+        self._listener = GLib.io_add_watch(self._monitor.fileno(), GLib.PRIORITY_DEFAULT, conditions, self._read, self._monitor)
 
     def stop(self) -> None:
         for source in filter(None, (self._listener, self._timer)):

@@ -6,12 +6,14 @@ once.
 """
 
 import contextlib
+import importlib
 import os
 import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+import gi
 from gi.repository import GLib
 
 from kdumpd.daemon.journal import Priority, log
@@ -22,13 +24,29 @@ NEVER = (1 << 32) - 1
 CONTINUE = True
 
 
+def on_signal(number: int, priority: int, act: Callable[[], bool]) -> None:
+    """Lets the loop call `act` after each signal, for as long as that returns True."""
+    # PyGObject 3.50 knows the old name only, 3.58 warns of it.
+    add = getattr(_glib_unix(), "signal_add", None) or GLib.unix_signal_add
+    add(priority, number, act)
+
+
+def _glib_unix() -> Any:
+    """GLibUnix, into which GLib 2.80 moves what only Unix has, or None."""
+    try:
+        gi.require_version("GLibUnix", "2.0")
+        return importlib.import_module("gi.repository.GLibUnix")
+    except (ValueError, ImportError):
+        return None
+
+
 class Mailbox:
     """Any thread may have something done in the loop."""
 
     def __init__(self) -> None:
         self._letters: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         door, self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        GLib.unix_fd_add_full(GLib.PRIORITY_DEFAULT, door, GLib.IOCondition.IN, self._open)
+        GLib.io_add_watch(door, GLib.PRIORITY_DEFAULT, GLib.IOCondition.IN, self._open)
 
     def post(self, act: Callable[..., None], *arguments: Any) -> None:
         self._letters.append((act, arguments))

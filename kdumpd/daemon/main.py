@@ -16,7 +16,7 @@ from kdumpd.daemon.hotplug import HotplugWatch
 from kdumpd.daemon.job import keep_armed
 from kdumpd.daemon.jobs import Jobs
 from kdumpd.daemon.journal import Priority, log
-from kdumpd.daemon.loop import CONTINUE, Mailbox
+from kdumpd.daemon.loop import CONTINUE, Mailbox, on_signal
 from kdumpd.daemon.notify import notify, watchdog_seconds
 from kdumpd.daemon.service import Service, Tell
 from kdumpd.daemon.told import describe_whole
@@ -46,8 +46,8 @@ class Daemon:
 
     def run(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
-            GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, self._stop)
-        GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, signal.SIGHUP, self._reload)
+            on_signal(number, GLib.PRIORITY_HIGH, self._stop)
+        on_signal(signal.SIGHUP, GLib.PRIORITY_DEFAULT, self._reload)
         if limit := watchdog_seconds():
             # From the loop: what a job waits for has a time limit of its own, so a worker does not hang for ever.
             GLib.timeout_add(int(limit * 500), self._still_alive)
