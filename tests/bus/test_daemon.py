@@ -3,6 +3,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import pytest
@@ -197,8 +198,13 @@ def test_calls_leave_nothing_behind(daemon: RunningDaemon, bus: PrivateBus) -> N
     assert daemon.rss_kib - before < 1500
 
 
-def test_at_rest_it_takes_less_than_40_mb(daemon: RunningDaemon) -> None:
-    assert daemon.rss_kib < 40 << 10
+# Measured, and not kdumpd's to leave out: PyGObject 3.50 (Debian 13) and later imports asyncio (gi/_ossighelper.py), 8 MB. With
+# Python 3.14 the same modules take 5 MB more than with 3.13.
+LIMIT_MB = 40 if sys.version_info < (3, 12) else 45 if sys.version_info < (3, 14) else 50
+
+
+def test_at_rest_it_takes_no_more_memory_than_its_limit(daemon: RunningDaemon) -> None:
+    assert daemon.rss_kib < LIMIT_MB << 10
 
 
 def wait_for_service(bus: PrivateBus) -> Client:
