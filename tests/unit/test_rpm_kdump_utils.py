@@ -64,8 +64,11 @@ def jobs_of_a_boot(machine: FakeMachine) -> set[str]:
             env={**os.environ, "SYSTEMD_UNIT_PATH": f"{units}:{Path(SYSTEMD).parent}/system"},
             capture_output=True,
             text=True,
-            check=True,
+            check=False,
         )
+    if "Cannot determine cgroup" in done.stderr:
+        pytest.skip("systemd's test mode, too, needs cgroups of a kind that it knows, and there are none (a chroot)")
+    assert done.returncode == 0, done.stderr
     return {f"{verb} {unit}" for unit, verb in re.findall(r"Action: (\S+) -> (\S+)", done.stdout)}
 
 
