@@ -4,6 +4,7 @@
 import os
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -265,13 +266,12 @@ def test_a_template_is_judged_where_it_really_is(machine: FakeMachine) -> None:
 def test_a_template_that_is_no_file_is_refused_and_waits_for_nothing(machine: FakeMachine, kind: str) -> None:
     machine.write("etc/kdumpd/templates/README", "")
     path = machine.root / "etc/kdumpd/templates/sysctl.conf.j2"
-    match kind:
-        case "fifo":
-            os.mkfifo(path)
-        case "folder":
-            path.mkdir()
-        case "loop":
-            path.symlink_to(path.name)
+    makers: dict[str, Callable[[], None]] = {
+        "fifo": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "loop": lambda: path.symlink_to(path.name),
+    }
+    makers[kind]()
 
     with pytest.raises(KdumpdError) as caught:
         make_plan(POLICY, machine.facts())
