@@ -57,6 +57,7 @@ class Rule:
 # Names that thousands of machines have, and words that a log can't do without.
 NO_HOST = frozenset(
     {"localhost", "localhost.localdomain", "(none)", "linux", "kernel", "debian", "ubuntu", "fedora", "rhel", "suse", "raspberrypi"}
+    | {"www", "nfs", "mail", "server", "storage", "host", "node"}
 )
 # They stand before ":/" too, and are no servers.
 _NO_SERVER = frozenset({"file", "path", "init", "root", "exe"})
@@ -103,6 +104,8 @@ _LOCAL = r"""[^\s@<>"'(),:;\\/\[\]{}=|]"""
 _PLAIN = r"""[^\s"',;\\\])}>]"""
 _HEX = r"[0-9a-f]"
 _GROUP = rf"{_HEX}{{1,4}}"
+# //SERVER/SHARE and SERVER:/PATH.
+_SHARE = r"(?<![:/\w])//([a-z0-9][\w.-]*)(?=/)|(?<![\w.:/-])([a-z][\w-]+(?:\.[\w-]+)*):/(?!/)"
 _IN_USE = rf"[23f]{_HEX}{{3}}:"
 _DASH = r"(?:-|\\x2d)?"
 
@@ -150,6 +153,11 @@ def _host(value: str, _: Found) -> str | None:
 
 def _server(value: str, _: Found) -> str | None:
     return None if value.lower() in _NO_SERVER else host_key(value)
+
+
+def _named_server(value: str, found: Found) -> str | None:
+    """Of a word before ":/", only what is no word of a language is looked for elsewhere."""
+    return None if value.isalpha() else _server(value, found)
 
 
 def _site(value: str, _: Found) -> str | None:
@@ -265,11 +273,11 @@ RULES = (
         known=True,
         clues="host ip= node fqdn server kernel: systemd sshd sudo cron \\ login:",
     ),
+    _rule(Sort.HOST, _SHARE, _named_server, known=True, clues="/"),
     _rule(
         Sort.HOST,
         r"(?:iqn|nqn)\.\d{4}-\d\d\.([^\s\"',;<>()\[\]]+)"
-        r"|(?<![:/\w])//([a-z0-9][\w.-]*)(?=/)"
-        r"|(?<![\w.:/-])([a-z][\w-]+(?:\.[\w-]+)*):/(?!/)"
+        rf"|{_SHARE}"
         r"|(?<![a-z])(?:server|domain|workgroup)=([a-z][\w.-]+)",
         _server,
         clues="iqn nqn / server domain workgroup",

@@ -21,7 +21,9 @@ def check(data: bytes) -> None:
     line, value = PLANTED[data[0] % len(PLANTED)] if data else PLANTED[0]
     middle = len(data) // 2
     before, after = (part.decode(errors="surrogateescape") for part in (data[1:middle], data[middle:]))
-    # Other lines can't be part of what says that the value is a secret.
+    if value.lower() in f"{before}\n{after}".lower():
+        # There nothing says that it is a secret.
+        return
     lines = f"{before}\n{line}\n{after}".splitlines(keepends=True)
     redactor = Redactor(["web-1.example.org"])
     for each in lines:
@@ -33,8 +35,9 @@ def check(data: bytes) -> None:
 
 
 def seeds() -> Iterator[bytes]:
-    for number, (line, _) in enumerate(PLANTED):
-        yield bytes([number]) + line.encode() * 2
+    lines = [line.encode() for line, _ in PLANTED]
+    for number, (before, after) in enumerate(zip(lines[1:], [*lines[2:], b""], strict=True)):
+        yield bytes([number]) + before + after
     for log in text.seeds():
         yield log[: MAX_LINE // 4]
 
