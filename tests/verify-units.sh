@@ -6,7 +6,7 @@ set -eu
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 dpkg-deb --extract "$1" "$root"
-cp -rn /lib/systemd/system/. "$root/lib/systemd/system/"
+cp -rn /usr/lib/systemd/system/. "$root/usr/lib/systemd/system/"
 mkdir -p "$root/usr/bin" "$root/bin"
 cp /usr/bin/python3 /usr/bin/dd "$root/usr/bin/"
 cp /bin/kill "$root/bin/"
@@ -23,7 +23,7 @@ fi
 # Offline it judges the file alone; 50 is what it shows as 5.0. docs/security.md has what it says of each. kdumpd-capture.service is
 # left out: it runs in the dump kernel, where there is nobody else, and has to unmount, reboot and write to any device.
 judge() {
-	if ! systemd-analyze security --offline=true --threshold="$2" "$root/lib/systemd/system/$1" >"$root/security"; then
+	if ! systemd-analyze security --offline=true --threshold="$2" "$root/usr/lib/systemd/system/$1" >"$root/security"; then
 		tail -n 1 "$root/security" >&2
 		exit 1
 	fi
