@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 from kdumpd import __version__
 from kdumpd.capture import pstore, vmcore
@@ -92,7 +92,7 @@ def export_crash(folder: Path, output: BinaryIO, redactor: Redactor | None = Non
     with (
         gzip.GzipFile(fileobj=output, mode="wb", compresslevel=COMPRESSION, filename="") as packed,
         # The format that takes a file of any size and name; in a stream, so that it can go to standard output.
-        tarfile.open(fileobj=packed, mode="w|", format=tarfile.PAX_FORMAT) as archive,  # type: ignore[arg-type]  # it only writes
+        tarfile.open(fileobj=cast(IO[bytes], packed), mode="w|", format=tarfile.PAX_FORMAT) as archive,
     ):
         for name in chosen:
             with _open(folder / name) as source:
@@ -179,7 +179,7 @@ def _is_json(name: str, file: BinaryIO) -> bool:
 
 def _masked(source: BinaryIO, name: str, redactor: Redactor) -> BinaryIO:
     """The masked text in a nameless file, for the archive has to know its size first."""
-    masked = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with its last reader
+    masked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it goes with its last reader
     if _is_json(name, source):
         parts: Iterable[str] = [redactor.mask_json(source.read().decode(errors="surrogateescape"), OWN_KEYS)]
     else:
@@ -187,7 +187,7 @@ def _masked(source: BinaryIO, name: str, redactor: Redactor) -> BinaryIO:
     for part in parts:
         masked.write(part.encode(errors="surrogateescape"))
     masked.seek(0)
-    return masked  # type: ignore[return-value]  # typeshed's wrapper
+    return masked
 
 
 def _add(archive: tarfile.TarFile, name: str, content: BinaryIO) -> Exported:

@@ -3,6 +3,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def look(machine: FakeMachine, policy: Policy = POLICY) -> tuple[Facts, CheckFac
     return facts, read_check_facts(machine.root, facts)
 
 
-def findings(machine: FakeMachine, policy: Policy = POLICY, **changes: object) -> list[Finding]:
+def findings(machine: FakeMachine, policy: Policy = POLICY, **changes: Any) -> list[Finding]:
     """All that is not ok, when the second look had come out differently."""
     facts, more = look(machine, policy)
     return bad(policy, facts, dataclasses.replace(more, **changes))
