@@ -158,8 +158,10 @@ def test_a_machine_that_can_not_be_read_is_an_error_not_a_silence(start: Start, 
     client = Client(bus)
     time.sleep(1.1)
     # Like a disk that does not answer: opening it never ends.
-    (reserved.root / "proc/cmdline").unlink()
-    os.mkfifo(reserved.root / "proc/cmdline")
+    rendered = reserved.root / "etc/sysctl.d/60-kdumpd.conf"
+    rendered.parent.mkdir(parents=True, exist_ok=True)
+    rendered.unlink(missing_ok=True)
+    os.mkfifo(rendered)
     with pytest.raises(GLib.Error) as failure:
         client.get("State")
 

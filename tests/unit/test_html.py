@@ -194,10 +194,9 @@ def test_a_status_with_values_of_other_types_is_no_reason_to_fail(tmp_path: Path
         '"steps": [{"name": [], "ok": "no", "seconds": "<b>", "bytes": "many", "detail": {"a": "<i>"}}]}'
     )
 
-    assert (
-        "[] failed \N{EN DASH} {'a': '<i>'}"
-        in Page(render_html(Report(id=ID, time="", source=Source.DUMP), folder=folder, seen=1)).text
-    )
+    page = Page(render_html(Report(id=ID, time="", source=Source.DUMP), folder=folder, seen=1))
+    assert "failed \N{EN DASH}" not in page.text
+    assert ID in page.text
 
 
 def told(text: str) -> CrashText:
@@ -326,10 +325,20 @@ def test_a_dash_is_standard_output(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == render_html(report, folder=folder, seen=1)
 
 
-@pytest.mark.parametrize("peak", ["40 MiB", [1], 0.5, True, -1, 10**400])
-def test_a_mistyped_peak_is_left_out(tmp_path: Path, peak: object) -> None:
-    step = Step(name="dmesg", ok=True, seconds=0.21, bytes=peak)  # type: ignore[arg-type]
-    memory, facts = Memory(peak_used=peak), CrashFacts(page_size=peak)  # type: ignore[arg-type]
+@pytest.mark.parametrize("peak", ["40 MiB", [1], 0.5, True])
+def test_of_a_status_with_a_mistyped_size_nothing_is_believed(tmp_path: Path, peak: object) -> None:
+    memory = Memory(peak_used=peak)  # type: ignore[arg-type]
+    page = page_of(crash(tmp_path, status=Status(started="", kernel="", steps=STATUS.steps, memory_kib=memory)))
+
+    assert "The dump kernel needed" not in page.text
+    assert "dmesg done" not in page.text
+    assert "BUG: kernel NULL pointer dereference" in page.text
+
+
+@pytest.mark.parametrize("peak", [-1, 10**400])
+def test_a_size_that_no_machine_has_is_left_out(tmp_path: Path, peak: int) -> None:
+    step = Step(name="dmesg", ok=True, seconds=0.21, bytes=peak)
+    memory, facts = Memory(peak_used=peak), CrashFacts(page_size=peak)
     page = page_of(crash(tmp_path, status=Status(started="", kernel="", steps=[step], memory_kib=memory, crash=facts)))
 
     assert "The dump kernel needed" not in page.text
