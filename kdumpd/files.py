@@ -24,8 +24,6 @@ LOCK_MODE = 0o600
 # Of a file of kdumpd's own. The largest are lists of crashes, with some 100 bytes for each.
 MAX_OWN_BYTES = 8 << 20
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
-# An open() never waits for whoever is to write into a FIFO.
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 def read_text(path: Path) -> str | None:
@@ -35,7 +33,7 @@ def read_text(path: Path) -> str | None:
         OSError: EBUSY, which is an answer of the kernel.
     """
     try:
-        with io.TextIOWrapper(_open_plain(path, _READ), encoding="utf-8", errors="replace") as file:
+        with io.TextIOWrapper(open_plain(path), encoding="utf-8", errors="replace") as file:
             return file.read()
     except OSError as problem:
         if problem.errno == errno.EBUSY:
@@ -46,13 +44,30 @@ def read_text(path: Path) -> str | None:
         return None
 
 
+def open_plain(path: Path, flags: int = 0) -> BinaryIO:
+    """Opens a plain file for reading, and waits for nobody.
+
+    Raises:
+        OSError: it can't be opened, or is something else.
+    """
+    # An open() of a FIFO waits for whoever is to write into it, unless O_NONBLOCK is given.
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC | flags)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return open(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
 def open_own(path: Path) -> BinaryIO:
     """Opens a file of kdumpd's own for reading: a plain one, which nobody but root can have written.
 
     Raises:
         OSError: it can't be opened, or is something else.
     """
-    file = _open_plain(path, _READ | os.O_NOFOLLOW)
+    file = open_plain(path, os.O_NOFOLLOW)
     if strange := _strangeness(os.fstat(file.fileno())):
         file.close()
         raise OSError(errno.EINVAL, strange, str(path))
@@ -91,17 +106,6 @@ def is_own(path: Path, kind: int = stat.S_IFREG) -> bool:
     except OSError:
         return False
     return stat.S_IFMT(found.st_mode) == kind and not _strangeness(found)
-
-
-def _open_plain(path: Path, flags: int) -> BinaryIO:
-    handle = os.open(path, flags)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file", str(path))
-        return open(handle, "rb")
-    except BaseException:
-        os.close(handle)
-        raise
 
 
 def _strangeness(found: os.stat_result) -> str:

@@ -154,6 +154,9 @@ def _start(words: tuple[str, ...], environment: Mapping[str, str], *, stdin: int
         raise ToolError(
             f'cannot run "{words[0]}": {problem.strerror}', hint=f"install the package that has {words[0]}"
         ) from problem
+    except ValueError as problem:
+        # A NUL, or half a character, out of a damaged file.
+        raise ToolError(f'cannot run "{words[0]}" with these arguments: {problem}') from problem
 
 
 def _say_lines(process: "subprocess.Popen[bytes]", deadline: float, say: Callable[[str], None]) -> bool:

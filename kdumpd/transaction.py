@@ -6,15 +6,17 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import stat
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from kdumpd.capture.durable import remove_file, rename, sync, temporary_name, write_file
+from kdumpd.decode import read_json
 from kdumpd.errors import ApplyError
-from kdumpd.files import read_text
+from kdumpd.files import open_plain, set_aside
 
 TRANSACTION = "var/lib/kdumpd/transaction"
 PREVIOUS = "var/lib/kdumpd/previous"
@@ -50,6 +52,16 @@ class _Before:
     copy: str | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Journal:
+    """What a transaction writes down before it changes anything."""
+
+    files: tuple[_Before, ...]
+    new_folders: tuple[str, ...]
+    tools: tuple[tuple[str, ...], ...]
+    values: dict[str, str]
+
+
 class Transaction:
     """Files that change together: all of them, or none, also when the process or the machine dies in the middle.
 
@@ -64,17 +76,18 @@ class Transaction:
     ) -> None:
         self._root = root
         self._paths = paths
-        self._about = {"tools": [list(tool) for tool in tools], "values": dict(values or {})}
+        self._tools = tuple(tuple(tool) for tool in tools)
+        self._values = dict(values or {})
 
     def __enter__(self) -> Self:
         folder = self._root / TRANSACTION
         # What is here without a journal was begun and never became valid: nothing had been changed yet.
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
         new_folders = sorted({str(parent) for path in self._paths for parent in self._missing_parents(path)})
         folder.mkdir(mode=0o700, parents=True)
-        before = [asdict(self._copy(path, folder / str(number))) for number, path in enumerate(self._paths)]
-        journal = {"files": before, "new_folders": new_folders, **self._about}
-        write_file(folder / JOURNAL, json.dumps(journal).encode(), 0o600)
+        before = tuple(self._copy(path, folder / str(number)) for number, path in enumerate(self._paths))
+        journal = _Journal(files=before, new_folders=tuple(new_folders), tools=self._tools, values=self._values)
+        write_file(folder / JOURNAL, json.dumps(asdict(journal)).encode(), 0o600)
         return self
 
     def write(self, path: str, content: bytes, mode: int) -> None:
@@ -114,79 +127,94 @@ class Transaction:
         return _Before(path=path, copy=copy.name)
 
 
-def undo_unfinished(root: Path) -> list[list[str]]:
+def undo_unfinished(root: Path, tell: Callable[[str], None] = lambda _: None) -> list[list[str]]:
     """Puts back what a transaction that never ended has changed. Returns its tools, which then have to run again.
 
     Raises:
         OSError: something could not be put back; the journal is still there, so this may be tried again.
     """
     folder = root / TRANSACTION
-    if (folder / COMMITTED).exists():
+    if os.path.lexists(folder / COMMITTED):
         _finish(root)
         return []
-    text = read_text(folder / JOURNAL)
-    if text is None:
+    if not os.path.lexists(folder / JOURNAL):
         # Begun, but cut off before it had changed anything; or already undone.
-        shutil.rmtree(folder, ignore_errors=True)
+        _clear(folder)
         return []
-    journal = json.loads(text)
-    for before in (_Before(**entry) for entry in journal["files"]):
+    journal = read_json(folder / JOURNAL, _Journal)
+    if journal is None:
+        tell(f"an apply was cut off, and its journal is damaged: what it had changed stays; the copies are in {set_aside(folder)}")
+        return []
+    for before in journal.files:
         target = root / before.path.lstrip("/")
         temporary_name(target).unlink(missing_ok=True)
         if before.copy is not None:
-            _put_back(folder / before.copy, target)
+            _put_back(folder / before.copy, target, tell)
         elif target.parent.exists():
             remove_file(target)
-    for name in reversed(journal["new_folders"]):
+    for name in reversed(journal.new_folders):
         with contextlib.suppress(OSError):
             # Not empty: somebody else uses it by now.
             (root / name).rmdir()
     remove_file(folder / JOURNAL)
     shutil.rmtree(folder)
-    return list(journal["tools"])
+    return [list(tool) for tool in journal.tools]
 
 
 def read_previous(root: Path) -> Generation | None:
-    """The machine as it was before the last apply; None when there was none, or this user may not look."""
+    """The machine as it was before the last apply; None when there was none, it is damaged, or this user may not look."""
     folder = root / PREVIOUS
-    text = read_text(folder / COMMITTED)
-    if text is None:
+    journal = read_json(folder / COMMITTED, _Journal)
+    if journal is None:
         return None
-    journal = json.loads(text)
-    return Generation(
-        files=tuple(_file_before(root, folder, entry) for entry in journal["files"]),
-        values=journal["values"],
-        tools=tuple(tuple(tool) for tool in journal["tools"]),
-    )
-
-
-def _file_before(root: Path, folder: Path, entry: Mapping[str, Any]) -> FileBefore:
-    path = str(entry["path"])
-    now = _read_as_it_is(root / path.lstrip("/"))
-    if entry["copy"] is None:
-        return FileBefore(path=path, content=None, mode=0, now=now)
-    copy = folder / entry["copy"]
-    return FileBefore(path=path, content=_read_as_it_is(copy), mode=copy.stat().st_mode & 0o7777, now=now)
-
-
-def _read_as_it_is(path: Path) -> str | None:
-    """A text that gives the same bytes when it is written again, UTF-8 or not."""
     try:
-        return path.read_bytes().decode(errors="surrogateescape")
-    except FileNotFoundError:
+        files = tuple(_file_before(root, folder, before) for before in journal.files)
+    except OSError:
         return None
+    return Generation(files=files, values=journal.values, tools=journal.tools)
+
+
+def _file_before(root: Path, folder: Path, before: _Before) -> FileBefore:
+    """
+    Raises:
+        OSError: a copy is lost, or what is there now is no file: a way back would not be one.
+    """
+    try:
+        now: str | None = _read_as_it_is(root / before.path.lstrip("/"))
+    except FileNotFoundError:
+        now = None
+    if before.copy is None:
+        return FileBefore(path=before.path, content=None, mode=0, now=now)
+    copy = folder / before.copy
+    return FileBefore(path=before.path, content=_read_as_it_is(copy), mode=copy.stat().st_mode & 0o7777, now=now)
+
+
+def _read_as_it_is(path: Path) -> str:
+    """A text that gives the same bytes when it is written again, UTF-8 or not."""
+    with open_plain(path) as file:
+        return file.read().decode(errors="surrogateescape")
 
 
 def _finish(root: Path) -> None:
     """What a committed transaction has kept becomes the generation before. May be cut off and done again."""
-    shutil.rmtree(root / PREVIOUS, ignore_errors=True)
+    _clear(root / PREVIOUS)
     (root / TRANSACTION).rename(root / PREVIOUS)
     sync((root / PREVIOUS).parent)
 
 
-def _put_back(copy: Path, target: Path) -> None:
-    if not copy.exists():
+def _clear(folder: Path) -> None:
+    """Also when something else is in its place."""
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_back(copy: Path, target: Path, tell: Callable[[str], None]) -> None:
+    if not os.path.lexists(copy):
         # An earlier try has put it back.
+        return
+    if not stat.S_ISREG(copy.lstat().st_mode):
+        tell(f"{target} could not be put back: its copy is damaged")
         return
     try:
         # Needs no space, which matters most when a full disk is the reason.

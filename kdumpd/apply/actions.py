@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What can be done to this machine, by a person at a terminal or through the daemon: under the lock, from a fresh look."""
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from kdumpd.apply.apply import Report, apply_plan, do_steps, load_last_good, recover
+from kdumpd.apply.apply import Report, apply_plan, arm_anyway, do_steps, load_last_good, recover
 from kdumpd.apply.look import look, policy_in_force, read_policy
-from kdumpd.errors import NotArmedError
+from kdumpd.errors import KdumpdError, NotArmedError
 from kdumpd.files import lock
+from kdumpd.host.damage import set_damage_aside
 from kdumpd.host.read import read_kexec
 from kdumpd.image.load import unload
 from kdumpd.plan.make import arming_steps, make_plan, wanted_dump_set
@@ -89,14 +91,24 @@ def withdraw(
 
 
 def arm(root: Path, policy_file: Path, report: Report, *, rebuild: bool = False) -> bool:
-    """Loads the dump kernel; false when there was nothing to do.
+    """Loads the dump kernel; false when there was nothing to do. Whatever fails, the last good one is loaded.
 
     Raises:
         NotArmedError: it can't be loaded, and why.
         KdumpdError: the policy is broken, or the dump image could not be built.
     """
+    try:
+        return _arm(root, policy_file, report, rebuild=rebuild)
+    except Exception:
+        with contextlib.suppress(KdumpdError, OSError):
+            arm_anyway(root, report)
+        raise
+
+
+def _arm(root: Path, policy_file: Path, report: Report, *, rebuild: bool) -> bool:
     policy = read_policy(policy_file)
     with lock(root):
+        set_damage_aside(root, report)
         # What was rolled back must not come back with the next arming.
         policy = policy_in_force(policy_file, root).policy or policy
         facts = look(policy, root)
@@ -120,8 +132,8 @@ def follow_hotplug(root: Path, policy_file: Path, report: Report) -> bool:
         if not facts.kexec.loaded:
             return False
         if policy is None:
-            load_last_good(facts, root, report)
-            return misses_hotplug(facts)
+            load_last_good(root, report)
+            return misses_hotplug(facts.last_loaded, facts.boot_id, facts.hardware)
         steps = arming_steps(policy, facts)
         do_steps(steps, facts, root, report)
     return bool(steps)

@@ -10,11 +10,14 @@ from kdumpd.apply.boot_loader import check_result, run_tool
 from kdumpd.apply.read_back import check_syntax
 from kdumpd.apply.records import folders_to_make, missing_folders, records
 from kdumpd.errors import ApplyError, NotArmedError, ToolError
+from kdumpd.files import lock_or_go_on
 from kdumpd.host import layout
+from kdumpd.host.damage import set_damage_aside
 from kdumpd.host.facts import DumpSet, Facts
+from kdumpd.host.hotplug import read_hardware
 from kdumpd.host.images import read_images
 from kdumpd.host.original import forget_made_folder, note_made_folders
-from kdumpd.host.read import has_modules, read_dump_sets, read_kexec
+from kdumpd.host.read import has_modules, read_boot_id, read_dump_sets, read_kexec
 from kdumpd.image import load
 from kdumpd.image.build import build_image, remove_old_images
 from kdumpd.plan.ours import misses_hotplug
@@ -42,6 +45,8 @@ Report = Callable[[str], None]
 # It may have to build its initrd first.
 KDUMP_TOOLS_TIMEOUT = 900.0
 MODPROBE_TIMEOUT = 60.0
+# Whoever holds the lock then has had it for a minute already.
+ANYWAY_PATIENCE = 1.0
 
 
 def apply_plan(plan: Plan, facts: Facts, root: Path, report: Report, *, overwrite: bool = False) -> None:
@@ -131,12 +136,14 @@ def _values_before(plan: Plan) -> dict[str, str]:
 
 
 def recover(root: Path, report: Report) -> None:
-    """Undoes an apply that was killed in the middle, if there is one. The caller holds the lock.
+    """Undoes an apply that was killed in the middle, if there is one, and makes room for what is to be written. The caller
+    holds the lock.
 
     Raises:
         ApplyError: the boot loader could not be brought back; the next apply tries again.
     """
-    for tool in undo_unfinished(root):
+    set_damage_aside(root, report)
+    for tool in undo_unfinished(root, report):
         report(f"an apply was cut off: its files were put back, run {shlex.join(tool)} again")
         run_tool(tool)
 
@@ -202,21 +209,33 @@ def _build(root: Path, step: BuildImage, facts: Facts, report: Report) -> None:
     except ToolError as problem:
         report(f"the dump image was not built: {str(problem).splitlines()[0]}")
         if facts.kexec.reserved and facts.last_loaded:
-            load_last_good(facts, root, report)
+            load_last_good(root, report)
         raise
 
 
-def load_last_good(facts: Facts, root: Path, report: Report) -> None:
-    """Arms without a policy: with what was loaded last, if nothing is loaded now or memory or CPUs have changed since.
+def load_last_good(root: Path, report: Report) -> None:
+    """Arms without a policy: with what was loaded last, if nothing is loaded now or memory or CPUs have changed since. It needs
+    so little of this machine that no damage can keep it from that.
 
     Raises:
         NotArmedError: there is no such thing, or it can't be loaded.
     """
-    if facts.kexec.loaded and not misses_hotplug(facts):
+    kexec, last = read_kexec(root), next(iter(read_dump_sets(root)), None)
+    if kexec.loaded and not misses_hotplug(last, read_boot_id(root), read_hardware(root)):
         return
-    if not facts.kexec.reserved:
+    if not kexec.reserved:
         raise NotArmedError("no memory is reserved for a dump kernel", hint="mend the policy, then: kdumpd apply, and reboot")
     report(f"loaded {load.load_last_good(root).kernel}, the last good dump kernel")
+
+
+def arm_anyway(root: Path, report: Report) -> None:
+    """What follows when something has failed, whatever it was: the last good dump kernel is loaded.
+
+    Raises:
+        NotArmedError: there is none, or it can't be loaded.
+    """
+    with lock_or_go_on(root, report, patience=ANYWAY_PATIENCE):
+        load_last_good(root, report)
 
 
 def _load_by_kdump_tools(root: Path) -> None:

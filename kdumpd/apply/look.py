@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kdumpd.errors import KdumpdError, PolicyError, Problem
-from kdumpd.files import read_text
+from kdumpd.files import read_own_text
 from kdumpd.host import layout
 from kdumpd.host.facts import Facts
 from kdumpd.host.read import read_facts
@@ -35,17 +35,17 @@ def policy_in_force(path: Path, root: Path) -> InForce:
         policy = read_policy(path)
     except PolicyError as problem:
         return InForce(policy=_applied_last(root), problem=problem)
-    if dump_policy(policy) == read_text(root / layout.ROLLED_BACK):
+    if dump_policy(policy) == read_own_text(root / layout.ROLLED_BACK):
         return InForce(policy=_applied_last(root), rolled_back=True)
     return InForce(policy=policy)
 
 
 def _applied_last(root: Path) -> Policy | None:
-    text = read_text(root / layout.IN_FORCE)
+    text = read_own_text(root / layout.IN_FORCE)
     try:
         return None if text is None else decode_policy([PolicyText(source=str(layout.IN_FORCE), content=text.encode())])
-    except PolicyError:
-        # Written by a kdumpd with other keys.
+    except (PolicyError, ValueError, RecursionError):
+        # Damaged, or written by a kdumpd with other keys.
         return None
 
 

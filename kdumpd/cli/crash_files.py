@@ -19,6 +19,7 @@ from kdumpd.crashes.export import MODE, Manifest, export_crash
 from kdumpd.crashes.redact import Redactor, host_names, pieces
 from kdumpd.crashes.secrets import Sort
 from kdumpd.errors import ExitCode, HostError, KdumpdError
+from kdumpd.files import open_own
 from kdumpd.host.layout import ROOT
 from kdumpd.terminal import harmless, harmless_lines
 
@@ -46,7 +47,7 @@ def _log(arguments: argparse.Namespace) -> ExitCode:
     crash = choose_crash(_folders(), arguments.id)
     if crash.log is None:
         raise HostError(f"{crash.id} has no log: {crash.verdict}", hint=f"what there is: kdumpd crashes show {crash.id}")
-    with crash.log.open("rb") as log:
+    with open_own(crash.log) as log:
         if sys.stdout.isatty():
             for piece in pieces(log):
                 print(harmless_lines(piece), end="")

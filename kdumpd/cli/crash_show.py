@@ -14,7 +14,6 @@ from kdumpd.crashes.answer import next_steps, verdict_lines
 from kdumpd.crashes.archive import Crash, capture_stores
 from kdumpd.crashes.choose import choose_crash
 from kdumpd.crashes.index import list_entries
-from kdumpd.crashes.record import read_report
 from kdumpd.crashes.statistics import seen_before
 from kdumpd.errors import ExitCode, HostError
 from kdumpd.host.layout import ROOT
@@ -33,10 +32,12 @@ def _show(arguments: argparse.Namespace) -> ExitCode:
     memory = _memory(crash)
     by_hand = _by_hand(crash, memory)
     if arguments.html is not None:
+        if crash.report is None:
+            raise HostError(f"there is no report of {crash.folder}: {crash.verdict}", hint=f"look: ls -l {crash.folder}")
         # jinja takes time to load.
         from kdumpd.cli.html import write_html  # noqa: PLC0415
 
-        return write_html(read_report(crash.folder), crash.folder, seen.count if seen else 1, arguments.html or None)
+        return write_html(crash.report, crash.folder, seen.count if seen else 1, arguments.html or None)
     if arguments.json:
         answer = {"answer": verdict_lines(crash, seen), "next": list(next_steps(crash, by_hand))}
         print(json.dumps(crash.to_json() | {"seen": asdict(seen) if seen else None} | answer, indent=2))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from kdumpd.daemon.publish import look_and_publish
-from kdumpd.errors import KdumpdError, PolicyError
+from kdumpd.errors import KdumpdError
 
 
 @contextlib.contextmanager
@@ -15,13 +15,8 @@ def everyone_told(root: Path, policy_file: Path) -> Iterator[None]:
     """Also when it failed: then what is armed may be another dump kernel, or none."""
     try:
         yield
-    except PolicyError:
-        # Nothing was done yet.
-        raise
-    except KdumpdError:
+    finally:
         _tell(root, policy_file)
-        raise
-    _tell(root, policy_file)
 
 
 def _tell(root: Path, policy_file: Path) -> None:

@@ -121,6 +121,9 @@ def next_steps(crash: Crash, by_hand: str) -> Iterator[str]:
     saved.
     """
     told = crash.report.told if crash.report else None
+    if crash.broken:
+        yield f"see what is left: ls -l {crash.folder}; the disk may be damaged: fsck, smartctl"
+        return
     if crash.test:
         yield "nothing: this was a test; its result: kdumpd status"
         return

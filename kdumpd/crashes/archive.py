@@ -13,17 +13,21 @@ from kdumpd.capture.settings import Settings, read_settings
 from kdumpd.capture.status import Status
 from kdumpd.crashes.record import read_report, read_status, time_of
 from kdumpd.crashes.report import Report, Source
+from kdumpd.errors import in_words
 from kdumpd.host import layout
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crash:
-    """One crash folder. `report` is None when this user may not look inside, `status` also when no capture told anything."""
+    """One crash folder. `report` is None when this user may not look inside, or when the crash is `broken`, which says by what;
+    `status` also when no capture told anything.
+    """
 
     folder: Path
     time: str
     report: Report | None = None
     status: Status | None = None
+    broken: str = ""
 
     @property
     def id(self) -> str:
@@ -51,11 +55,14 @@ class Crash:
     @property
     def verdict(self) -> str:
         """What happened, in one line."""
-        return self.report.verdict if self.report else "(only root may look inside)"
+        if self.report:
+            return self.report.verdict
+        return f"broken: {self.broken}" if self.broken else "(only root may look inside)"
 
     def to_json(self) -> dict[str, Any]:
         own = {"id": self.id, "time": self.time, "folder": str(self.folder), "readable": self.readable}
-        return own | {"log": str(self.log) if self.log else None} | (self.report.to_json() if self.report else {})
+        told = self.report.to_json() if self.report else {"verdict": self.verdict}
+        return own | {"log": str(self.log) if self.log else None} | told
 
 
 def capture_settings(root: Path) -> Settings:
@@ -91,14 +98,29 @@ def names_in(store: Path) -> list[str]:
     """The names of the crash folders in one store, in no order; none when this user may not look into it."""
     try:
         with os.scandir(store) as found:
-            return [item.name for item in found if FOLDER_NAME.fullmatch(item.name) and item.is_dir()]
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return [item.name for item in found if FOLDER_NAME.fullmatch(item.name) and _may_be_folder(item)]
+    except (OSError, ValueError):
         return []
 
 
-def read_crash(folder: Path) -> Crash:
-    """One crash, whole; without its report where this user may not look inside."""
+def _may_be_folder(item: os.DirEntry[str]) -> bool:
     try:
-        return Crash(folder=folder, time=time_of(folder), report=read_report(folder), status=read_status(folder))
+        return item.is_dir()
+    except OSError:
+        # A loop of links, or a damaged disk: a crash of which nothing can be told.
+        return True
+
+
+def read_crash(folder: Path) -> Crash:
+    """One crash, whole; without its report where this user may not look inside, or where it is broken: whatever one of them is,
+    the others are told of.
+    """
+    time = time_of(folder)
+    try:
+        return Crash(folder=folder, time=time, report=read_report(folder), status=read_status(folder))
     except PermissionError:
-        return Crash(folder=folder, time=time_of(folder))
+        return Crash(folder=folder, time=time)
+    except OSError as problem:
+        return Crash(folder=folder, time=time, broken=f"{Path(problem.filename or folder).name}: {problem.strerror}")
+    except Exception as problem:  # noqa: BLE001 - a defect in the reader of one log must not hide all other crashes
+        return Crash(folder=folder, time=time, broken=str(in_words(problem).args[0]))

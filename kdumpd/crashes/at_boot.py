@@ -12,6 +12,7 @@ from kdumpd.crashes.harvest import Harvested, Tell, find_records, harvest
 from kdumpd.crashes.last_end import reconcile
 from kdumpd.errors import HostError
 from kdumpd.host import layout
+from kdumpd.host.damage import set_damage_aside
 
 
 def harvest_at_boot(root: Path, tell: Tell, *, begins: bool) -> list[Harvested]:
@@ -23,6 +24,8 @@ def harvest_at_boot(root: Path, tell: Tell, *, begins: bool) -> list[Harvested]:
     Raises:
         HostError: not all could be saved. What is not in the store is where it was.
     """
+    if begins:
+        set_damage_aside(root, tell)
     settings = capture_settings(root)
     try:
         found = _harvest(root, settings, tell) if settings.pstore else []

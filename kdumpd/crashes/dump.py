@@ -12,7 +12,7 @@ from kdumpd.capture.elf_core import ElfCore
 from kdumpd.capture.program import SaveError
 from kdumpd.capture.vmcoreinfo import CrashedKernel, crashed_kernel, parse_vmcoreinfo, vmcoreinfo_of
 from kdumpd.errors import HostError
-from kdumpd.files import exists
+from kdumpd.files import exists, open_plain
 
 ELF = b"\x7fELF"
 KDUMP = b"KDUMP   "
@@ -61,12 +61,9 @@ def read_dump(path: Path) -> Dump:
         HostError: it can't be read, or is in neither format.
     """
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            begin = os.pread(file, 1024, 0)
-            info = _kdump_info(file, begin) if begin.startswith(KDUMP) else {}
-        finally:
-            os.close(file)
+        with open_plain(path) as opened:
+            begin = os.pread(opened.fileno(), 1024, 0)
+            info = _kdump_info(opened.fileno(), begin) if begin.startswith(KDUMP) else {}
     except OSError as problem:
         raise HostError(f"cannot read {path}: {problem.strerror}") from problem
     if begin.startswith(KDUMP):

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from kdumpd.capture import dmesg, pstore
+from kdumpd.capture import dmesg, pstore, status
 from kdumpd.capture.durable import rename, sync
 from kdumpd.capture.folders import crash_time, folder_names
 from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.capture.program import SaveError
+from kdumpd.crashes import report
 from kdumpd.crashes.assemble import PstoreCrash, assemble
 from kdumpd.crashes.make import add_records, record_at, record_report
 from kdumpd.crashes.records import PstoreRecord, parse_name
@@ -34,6 +35,13 @@ SPOOL = ".harvest"
 UNFINISHED, OTHERS = "unfinished", "no-crash"
 MAX_OTHERS = 200
 MODE = 0o600
+# What a crash folder has that a harvest reads or writes.
+PARTS = {
+    dmesg.FILE: stat.S_IFREG,
+    status.FILE: stat.S_IFREG,
+    report.FILE: stat.S_IFREG,
+    pstore.FOLDER: stat.S_IFDIR,
+}
 # For another harvest, which has a time limit for its copies, too.
 PATIENCE = 60.0
 # Where systemd-pstore puts them: FOLDER/TIME/COUNT/NAME.
@@ -145,12 +153,12 @@ class _Spool:
         if folder:
             _copy(paths, folder)
             sync(folder.parent)
-            report = add_records(folder)
+            told = add_records(folder)
         else:
             folder = self._build(crash, paths, when)
-            report = record_report(folder)
+            told = record_report(folder)
         self._forget(paths)
-        return None if all(homes) else Harvested(folder=folder, report=report, has_dump=report.capture is not None)
+        return None if all(homes) else Harvested(folder=folder, report=told, has_dump=told.capture is not None)
 
     def put_aside(self, records: Sequence[PstoreRecord]) -> None:
         """Keeps records that tell of no crash."""
@@ -193,9 +201,9 @@ class _Spool:
         return [folder / name for name in sorted(_names(folder)) if parse_name(name)]
 
     def _folders(self) -> Iterator[Path]:
-        """Every crash folder, of which there may be thousands."""
+        """Every crash folder that can take records, of which there may be thousands."""
         for store in self._stores:
-            yield from (store / name for name in _names(store) if FOLDER_NAME.fullmatch(name))
+            yield from (store / name for name in _names(store) if FOLDER_NAME.fullmatch(name) and _is_sound(store / name))
 
     def _forget(self, paths: Sequence[Path]) -> None:
         for path in paths:
@@ -215,6 +223,12 @@ def _copy(paths: Sequence[Path], folder: Path) -> None:
     refused = copies.copy_all(paths, time.monotonic() + pstore.TIMEOUT)
     if refused or notes:
         raise OSError(0, refused or notes[0], str(folder))
+
+
+def _is_sound(folder: Path) -> bool:
+    """Whether it is as kdumpd left it: nothing is put into one that is damaged, or another user's."""
+    found = (folder / name for name in PARTS if os.path.lexists(folder / name))
+    return is_own(folder, stat.S_IFDIR) and all(is_own(path, PARTS[path.name]) for path in found)
 
 
 def _write(path: Path, pieces: Iterator[bytes]) -> None:

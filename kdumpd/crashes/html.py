@@ -24,6 +24,7 @@ from kdumpd.crashes.report import MAX_MEMORY, Report
 from kdumpd.crashes.text.model import CrashText, Frame, Module
 from kdumpd.crashes.text.signature import normalise
 from kdumpd.crashes.timeline import MINUTES, Timeline, read_timeline
+from kdumpd.files import open_own
 from kdumpd.host import layout
 from kdumpd.terminal import UNSEEN
 
@@ -111,16 +112,16 @@ def _printable(value: object) -> object:
 def _timeline(log: Path) -> Timeline:
     try:
         return read_timeline(log)
-    except FileNotFoundError:
+    except OSError:
         return Timeline()
 
 
 def _tail(path: Path) -> str:
     try:
-        with path.open("rb") as file:
+        with open_own(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
             return file.read(LOG_TAIL).decode(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
 
 

@@ -18,9 +18,10 @@ from kdumpd.capture import dmesg
 from kdumpd.capture.durable import write_file
 from kdumpd.capture.keep import age
 from kdumpd.crashes import report
-from kdumpd.crashes.archive import Crash, names_in
-from kdumpd.crashes.record import read_report, recorded, time_of
+from kdumpd.crashes.archive import names_in, read_crash
+from kdumpd.crashes.record import recorded, time_of
 from kdumpd.crashes.report import Report, Source
+from kdumpd.decode import is_text, read_json
 from kdumpd.errors import BusyError
 from kdumpd.files import lock
 
@@ -35,9 +36,19 @@ _TEXTS = {str, type(None)}
 Row: TypeAlias = list[Any]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Index:
+    """What is in the file, each crash as a row."""
+
+    written_by: str
+    crashes: dict[str, list]  # type: ignore[type-arg]  # of anything, until `_is_row` has seen it
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One crash in a few words. `source` is None when this user may not look inside, and `kind` also when no log tells."""
+    """One crash in a few words. `source` is None when this user may not look inside, or nothing in there can be read; `kind` also
+    when no log tells.
+    """
 
     store: Path
     id: str
@@ -96,12 +107,19 @@ def _look(store: Path, name: str, row: Row | None) -> tuple[Entry, Row | None]:
     if row and row[:IDENTITY] == identity:
         return Entry(store=store, id=name, **dict(zip(KEPT, row[IDENTITY:], strict=True))), row
     folder = store / name
+    kept = _recorded(folder) if identity else None
+    if kept and identity:
+        entry = _summary(folder, kept)
+        return entry, [*identity, *(getattr(entry, name) for name in KEPT)]
+    crash = read_crash(folder)
+    return _summary(folder, crash.report) if crash.report else Entry(store=store, id=name, verdict=crash.verdict), None
+
+
+def _recorded(folder: Path) -> Report | None:
     try:
-        kept = recorded(folder) if identity else None
-        entry = _summary(folder, kept or read_report(folder))
+        return recorded(folder)
     except PermissionError:
-        return Entry(store=store, id=name, verdict=Crash(folder=folder, time="").verdict), None
-    return entry, [*identity, *(getattr(entry, name) for name in KEPT)] if kept and identity else None
+        return None
 
 
 def _identity(path: str) -> Row | None:
@@ -131,14 +149,11 @@ def _summary(folder: Path, found: Report) -> Entry:
 
 
 def _load(store: Path) -> dict[str, Row]:
-    try:
-        found = json.loads((store / FILE).read_bytes())
-        # The words of a verdict change with kdumpd.
-        if (found["version"], found["written_by"]) != (VERSION, __version__):
-            return {}
-        return {name: row for name, row in found["crashes"].items() if _is_row(row)}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    found = read_json(store / FILE, _Index, version=VERSION)
+    # The words of a verdict change with kdumpd.
+    if found is None or found.written_by != __version__:
         return {}
+    return {name: row for name, row in found.crashes.items() if _is_row(row)}
 
 
 def _is_row(row: object) -> bool:
@@ -147,6 +162,7 @@ def _is_row(row: object) -> bool:
         and len(row) == IDENTITY + len(KEPT)
         and set(map(type, row[IDENTITY:])) <= _TEXTS
         and None not in row[IDENTITY : IDENTITY + 2]
+        and is_text("".join(text for text in row[IDENTITY:] if text))
     )
 
 

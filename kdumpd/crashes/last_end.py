@@ -11,8 +11,8 @@ from typing import Any
 from kdumpd.capture.durable import write_file
 from kdumpd.crashes.archive import Crash, list_crashes
 from kdumpd.crashes.report import Source
-from kdumpd.decode import decode
-from kdumpd.files import read_text
+from kdumpd.decode import read_json
+from kdumpd.files import read_own_text, read_text
 from kdumpd.host import layout
 
 BOOT_ID = "proc/sys/kernel/random/boot_id"
@@ -73,6 +73,13 @@ class Boot:
     known_later: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Begun:
+    """What counts here of a `kdumpd test`."""
+
+    boot_id: str
+
+
 def judge_end(this: Boot, crashes: Sequence[Crash], *, unsaved: bool = False, test: bool = False) -> LastEnd:
     """How the boot before this one ended, by all crashes in the stores. `test`: it was to end by a `kdumpd test`."""
     known = set(this.known)
@@ -105,7 +112,7 @@ def reconcile(root: Path, stores: Sequence[str], *, begins: bool, unsaved: bool 
     if before is not None and before.boot_id == now:
         this = before
     else:
-        clean = before is not None and (read_text(root / layout.CLEAN_END) or "").strip() == before.boot_id
+        clean = before is not None and (read_own_text(root / layout.CLEAN_END) or "").strip() == before.boot_id
         this = Boot(
             boot_id=now,
             before=before.boot_id if before else "",
@@ -141,11 +148,8 @@ def leave_out(root: Path, folders: Sequence[Path]) -> None:
 def read_last_end(root: Path) -> LastEnd | None:
     """How the boot before this one ended; None: nothing is known of it."""
     now = (read_text(root / BOOT_ID) or "").strip()
-    try:
-        found = decode(LastEnd, json.loads(read_text(root / layout.LAST_END) or ""))
-    except (ValueError, RecursionError):
-        return None
-    return found if found.told_in == now else None
+    found = read_json(root / layout.LAST_END, LastEnd)
+    return found if found and found.told_in == now else None
 
 
 def _survived(crash: Crash) -> bool:
@@ -158,18 +162,13 @@ def _has_dump(crash: Crash) -> bool:
 
 
 def _read_boot(root: Path) -> Boot | None:
-    try:
-        return decode(Boot, json.loads(read_text(root / layout.THIS_BOOT) or ""))
-    except (ValueError, RecursionError):
-        return None
+    return read_json(root / layout.THIS_BOOT, Boot)
 
 
 def _test_of(root: Path, boot_id: str) -> bool:
     """Whether a `kdumpd test` was begun in this boot, and not judged yet."""
-    try:
-        return bool(dict(json.loads(read_text(root / layout.TEST) or ""))["boot_id"] == boot_id)
-    except (ValueError, TypeError, KeyError):
-        return False
+    test = read_json(root / layout.TEST, _Begun)
+    return test is not None and test.boot_id == boot_id
 
 
 def _text(content: dict[str, Any]) -> bytes:

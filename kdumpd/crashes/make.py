@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """From the raw files of a crash to its report."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,8 @@ from kdumpd.crashes.record import read_status, recorded, time_of
 from kdumpd.crashes.records import PstoreRecord, read_record
 from kdumpd.crashes.report import FILE, Captured, Record, Report, Source
 from kdumpd.crashes.text.model import CrashText
-from kdumpd.crashes.text.reader import read_log
+from kdumpd.crashes.text.reader import read_stream
+from kdumpd.files import is_own, open_own
 
 MODE = 0o600
 PIECE = 256 << 10
@@ -47,17 +49,28 @@ def add_records(folder: Path) -> Report:
 
 
 def records_in(folder: Path) -> tuple[Record, ...]:
-    """The dumps of the log that pstore had of this crash, by the records in its folder.
+    """The dumps of the log that pstore had of this crash, by the records in its folder, as far as they can be read.
 
     Raises:
-        OSError: the folder can't be read.
+        PermissionError: this user may not look.
     """
     try:
         paths = sorted((folder / pstore.FOLDER).iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+        found = assemble(record for path in paths if (record := _readable_record(path)))
+    except PermissionError:
+        raise
+    except OSError:
         return ()
-    found = assemble(record for path in paths if (record := record_at(path)))
     return tuple(record for crash in found.crashes for record in crash.records)
+
+
+def _readable_record(path: Path) -> PstoreRecord | None:
+    try:
+        return record_at(path)
+    except PermissionError:
+        raise
+    except OSError:
+        return None
 
 
 def record_at(path: Path) -> PstoreRecord | None:
@@ -66,14 +79,16 @@ def record_at(path: Path) -> PstoreRecord | None:
     Raises:
         OSError: it can't be read.
     """
-    return (
-        read_record(path.name, path.lstat().st_mtime, partial(pieces, path)) if path.is_file() and not path.is_symlink() else None
-    )
+    return read_record(path.name, path.lstat().st_mtime, partial(pieces, path)) if is_own(path) else None
 
 
 def pieces(path: Path) -> Iterator[bytes]:
-    """What is in a file, piece by piece."""
-    with path.open("rb") as file:
+    """What is in a file of a crash, piece by piece.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open_own(path) as file:
         while piece := file.read(PIECE):
             yield piece
 
@@ -82,11 +97,12 @@ def make_report(folder: Path, records: Iterable[Record] | None = None) -> Report
     """The report, from the raw files. `records`: as for `record_report`.
 
     Raises:
-        OSError: the folder can't be read.
+        OSError: the folder, or the log in it, can't be read.
     """
     log, told = folder / dmesg.FILE, read_status(folder)
     kept = records_in(folder) if records is None else tuple(records)
-    found = log.exists()
+    # What is no log, but has its name, is no crash without a log.
+    found = os.path.lexists(log)
     source = Source.NONE if not found else Source.DUMP if told or not kept else Source.PSTORE
     return Report(
         id=folder.name,
@@ -100,7 +116,8 @@ def make_report(folder: Path, records: Iterable[Record] | None = None) -> Report
 
 def _read(log: Path, *, survived: bool) -> CrashText | None:
     """`survived`: pstore has an oops, but nothing of a panic. Then the kernel lived on, unless the log tells of its end."""
-    told = read_log(log)
+    with open_own(log) as stream:
+        told = read_stream(stream)
     return replace(told, fatal=False) if told and survived and told.panic is None else told
 
 

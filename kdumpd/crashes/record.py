@@ -7,13 +7,15 @@ from kdumpd.capture import status
 from kdumpd.capture.keep import FOLDER_NAME
 from kdumpd.capture.status import Status
 from kdumpd.crashes.report import FILE, Report, ReportError
+from kdumpd.decode import parse_json
+from kdumpd.files import read_own
 
 
 def read_report(folder: Path) -> Report:
     """The report of a crash; one that is missing or damaged is made anew, from what lies beside it.
 
     Raises:
-        OSError: the folder can't be read.
+        OSError: the folder, or the log in it, can't be read.
     """
     if report := recorded(folder):
         return report
@@ -24,14 +26,15 @@ def read_report(folder: Path) -> Report:
 
 
 def read_status(folder: Path) -> Status | None:
-    """What the capture told; None: there was none, or it was cut off before it had something to tell.
+    """What the capture told; None: there was none, it was cut off before it had something to tell, or that is damaged.
 
     Raises:
-        OSError: the folder can't be read.
+        PermissionError: this user may not look.
     """
+    content = read_own(folder / status.FILE)
     try:
-        return Status.from_json((folder / status.FILE).read_text())
-    except (FileNotFoundError, ValueError):
+        return None if content is None else parse_json(content, Status)
+    except ValueError:
         return None
 
 
@@ -45,9 +48,10 @@ def recorded(folder: Path) -> Report | None:
     """What report.json tells; None: it is missing or damaged, or a newer kdumpd wrote it.
 
     Raises:
-        OSError: the folder can't be read.
+        PermissionError: this user may not look.
     """
+    content = read_own(folder / FILE)
     try:
-        return Report.from_text((folder / FILE).read_text())
-    except (FileNotFoundError, UnicodeDecodeError, ReportError):
+        return None if content is None else Report.from_text(content)
+    except ReportError:
         return None

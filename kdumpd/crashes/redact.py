@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from kdumpd.crashes.secrets import BY_NAME, RULES, Hit, Sort, host_key
 from kdumpd.crashes.text.lines import MAX_LINE
+from kdumpd.decode import parse_json
 from kdumpd.files import read_text
 
 # Longer than any line of a log; what has no line ends is cut at a blank, so that no value is cut.
@@ -51,7 +52,7 @@ class Redactor:
     def learn_json(self, text: str) -> None:
         """The same for the keys and strings in a JSON text; what is no JSON is read as any text."""
         try:
-            for name, value in _strings("", json.loads(text)):
+            for name, value in _strings("", parse_json(text, dict)):
                 self.learn(f"{name}\n{value}")
                 if sort := _sort_by_name(name):
                     self._learn_value(sort, value.lower())
@@ -69,7 +70,7 @@ class Redactor:
     def mask_json(self, text: str, own: Collection[str] = ()) -> str:
         """The same for the strings in a JSON text and for its keys, except our `own`; what is no JSON is masked as any text."""
         try:
-            return json.dumps(self._mask_value(json.loads(text), own), indent=2) + "\n"
+            return json.dumps(self._mask_value(parse_json(text, dict), own), indent=2) + "\n"
         except (ValueError, RecursionError):
             return self.mask(text)
 

@@ -9,7 +9,7 @@ from typing import Any
 from kdumpd import __version__
 from kdumpd.capture import keep
 from kdumpd.crashes.text.model import CrashText, Kind
-from kdumpd.decode import decode
+from kdumpd.decode import decode, parse_json
 from kdumpd.errors import KdumpdError
 from kdumpd.terminal import harmless
 from kdumpd.units import KIB
@@ -118,16 +118,14 @@ class Report:
         return json.dumps(self.to_json(), indent=2) + "\n"
 
     @classmethod
-    def from_text(cls, text: str) -> "Report":
+    def from_text(cls, text: str | bytes) -> "Report":
         """
         Raises:
             ReportError: it is no text of a report.json, or of a version that this kdumpd does not know.
         """
         try:
-            found = json.loads(text)
-            if not isinstance(found, dict) or found.get("version") != VERSION:
-                raise ValueError(f"its version is not {VERSION}")
+            found = parse_json(text, dict, version=VERSION)
             told = CrashText.from_json(found) if "kind" in found else None
             return replace(decode(cls, found | {"told": None}), told=told)
-        except (ValueError, RecursionError) as problem:
+        except ValueError as problem:
             raise ReportError(f"not a {FILE} that kdumpd {__version__} can read: {problem}") from problem

@@ -11,6 +11,7 @@ from kdumpd.crashes.assemble import PstoreCrash
 from kdumpd.crashes.make import pieces
 from kdumpd.crashes.record import time_of
 from kdumpd.crashes.text.lines import MAX_LINE, parse_line
+from kdumpd.files import is_own
 
 # The clock of the dump kernel may be set to another time zone.
 SAME_DAY = 86400.0
@@ -31,10 +32,14 @@ def near(folders: Iterable[Path], when: float) -> list[Path]:
 
 def is_same_crash(folder: Path, crash: PstoreCrash) -> bool:
     """Whether the log in the folder has the last lines of the crash."""
-    if crash.final is None or not (folder / dmesg.FILE).is_file():
+    if crash.final is None or not is_own(folder / dmesg.FILE):
         return False
     wanted = deque(said(crash.final.text()), maxlen=SAMPLE)
-    return len(wanted) >= AT_LEAST and _share(wanted, pieces(folder / dmesg.FILE)) >= MOST
+    try:
+        return len(wanted) >= AT_LEAST and _share(wanted, pieces(folder / dmesg.FILE)) >= MOST
+    except OSError:
+        # A damaged disk. The records get a folder of their own.
+        return False
 
 
 def said(text: Iterable[bytes]) -> Iterator[Said]:

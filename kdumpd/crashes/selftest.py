@@ -13,6 +13,7 @@ from kdumpd.capture.settings import is_dump_kernel
 from kdumpd.capture.status import FILE as STATUS_FILE
 from kdumpd.capture.status import Status
 from kdumpd.crashes.archive import Crash, crash_folders, read_crash
+from kdumpd.decode import read_json
 from kdumpd.files import read_text
 from kdumpd.host import layout
 from kdumpd.units import KIB, approximate_size
@@ -68,7 +69,7 @@ class TestResult:
             return f"failed {when}: {self.reason}"
         peak, total = (approximate_size(KIB * (size or 0)) for size in (self.peak_used_kib, self.total_kib))
         memory = f", {peak} of {total} memory used at the peak" if self.peak_used_kib else ""
-        return f"passed {when}: the log was safe {self.seconds_to_log:.1f} s after the dump kernel started{memory}"
+        return f"passed {when}: the log was safe {self.seconds_to_log or 0.0:.1f} s after the dump kernel started{memory}"
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "verdict": self.verdict}
@@ -132,7 +133,7 @@ def _measured(status: Status) -> dict[str, Any]:
 def _finished(status: Status) -> str | None:
     try:
         return (datetime.strptime(status.started, TIME_FORMAT) + timedelta(seconds=status.seconds)).strftime(TIME_FORMAT)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -148,7 +149,7 @@ def _seconds_to_log(status: Status) -> float | None:
 
 def read_last_test(root: Path) -> TestResult | None:
     """The result of the last test that is over, whether the daemon has seen it yet or not."""
-    return _judged(root) or _on_record(root)
+    return _judged(root) or read_json(root / layout.LAST_TEST, TestResult)
 
 
 def conclude_test(root: Path) -> TestResult | None:
@@ -177,24 +178,12 @@ def _judged(root: Path) -> TestResult | None:
     known = set(test.known)
     crashes = [read_crash(folder) for folder in crash_folders(root, test.stores) if str(folder) not in known]
     # Somebody who may not look inside can't judge.
-    return judge_test(test, crashes) if all(crash.readable for crash in crashes) else None
+    return judge_test(test, crashes) if all(crash.readable or crash.broken for crash in crashes) else None
 
 
 def _started(root: Path) -> StartedTest | None:
-    try:
-        found: dict[str, Any] = dict(json.loads(read_text(root / layout.TEST) or ""))
-        stores, known = (tuple(found.pop(name)) for name in ("stores", "known"))
-        return StartedTest(**found, stores=stores, known=known)
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
-def _on_record(root: Path) -> TestResult | None:
-    try:
-        return TestResult(**json.loads(read_text(root / layout.LAST_TEST) or ""))
-    except (ValueError, TypeError):
-        # Written by a kdumpd with other fields.
-        return None
+    """The test that was begun last and is not judged yet."""
+    return read_json(root / layout.TEST, StartedTest)
 
 
 def _text(content: dict[str, Any]) -> bytes:

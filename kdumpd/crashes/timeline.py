@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The last minutes of a kernel, by its log."""
 
+import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import BinaryIO
 from kdumpd.crashes.text.grammar import Role
 from kdumpd.crashes.text.lines import Line, find_lines
 from kdumpd.crashes.text.reader import PIECE, Reader
+from kdumpd.files import open_own
 
 MINUTES = 5
 SPAN = MINUTES * 60.0
@@ -90,8 +92,8 @@ def read_timeline(path: Path) -> Timeline:
     Raises:
         OSError: it can't be read.
     """
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - TAIL))
+    with open_own(path) as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
         return make_timeline(find_lines(_pieces(file), lambda: True))
 
 

@@ -2,11 +2,13 @@
 """What the daemon does at start and on every reload: it brings the machine to the policy."""
 
 import json
+import traceback
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from kdumpd.apply.apply import apply_plan, load_last_good, recover
+from kdumpd.apply.apply import apply_plan, arm_anyway, recover
 from kdumpd.apply.look import InForce, look, policy_in_force
 from kdumpd.capture.durable import write_file
 from kdumpd.crashes import report
@@ -19,9 +21,11 @@ from kdumpd.daemon.announce import announce
 from kdumpd.daemon.journal import Event, Priority, event, log
 from kdumpd.daemon.publish import look_and_publish
 from kdumpd.daemon.selftest import report_test
+from kdumpd.decode import read_json
 from kdumpd.errors import KdumpdError, in_words
-from kdumpd.files import lock, read_text
+from kdumpd.files import exists, lock, read_own_text
 from kdumpd.host import layout
+from kdumpd.host.read import read_kexec
 from kdumpd.plan.make import make_plan
 from kdumpd.plan.readiness import Readiness
 from kdumpd.policy.model import Policy
@@ -30,27 +34,42 @@ Found = Callable[[Crash], None]
 
 
 def keep_armed(root: Path, policy_file: Path, found: Found = lambda _: None) -> str:
-    """Applies the policy and arms, then reports new crashes. Returns the state in one line, for systemd's status."""
-    in_force = InForce(policy=None)
-    problem: KdumpdError | None = None
-    try:
-        with lock(root):
-            recover(root, lambda text: log(Priority.WARNING, text))
-            in_force = policy_in_force(policy_file, root)
-            problem = _told(in_force, policy_file)
-            _apply(in_force, root)
-    except (KdumpdError, OSError) as error:
-        problem = in_words(error)
-        log(Priority.ERROR, str(problem))
-        _arm_anyway(root, in_force.policy or Policy())
-    _harvest(root)
-    try:
-        report_crashes(root, found)
-        report_test(root)
-    except OSError as error:
-        log(Priority.ERROR, f"crashes will be reported again, {error.filename}: {error.strerror}")
+    """Applies the policy and arms, then reports new crashes. Returns the state in one line, for systemd's status.
+
+    Raises:
+        HostError: this machine does not let itself be read. What could be loaded is loaded.
+    """
+    problem = _attempt(partial(_follow_policy, root, policy_file))
+    _attempt(partial(_arm_anyway, root, failed=problem is not None))
+    _attempt(partial(_harvest, root))
+    _attempt(partial(_report, root, found), "crashes will be reported again, ")
     state = look_and_publish(root, policy_file)
     return _summary(state.readiness, problem)
+
+
+def _attempt(work: Callable[[], KdumpdError | None], before: str = "") -> KdumpdError | None:
+    """Returns the problem that `work` has returned or raised. A damaged file, or a defect, must keep nothing else from being
+    done, least of all that this machine is armed.
+    """
+    try:
+        return work()
+    except (KdumpdError, OSError) as error:
+        problem = in_words(error)
+    except Exception as error:  # noqa: BLE001 - see above
+        log(Priority.ERROR, traceback.format_exc())
+        problem = in_words(error)
+    log(Priority.ERROR, f"{before}{problem}")
+    return problem
+
+
+def _follow_policy(root: Path, policy_file: Path) -> KdumpdError | None:
+    with lock(root):
+        recover(root, lambda text: log(Priority.WARNING, text))
+        in_force = policy_in_force(policy_file, root)
+        problem = _told(in_force, policy_file)
+        if in_force.policy is not None:
+            _apply(in_force.policy, root, rolled_back=in_force.rolled_back)
+    return problem
 
 
 def _told(in_force: InForce, policy_file: Path) -> KdumpdError | None:
@@ -61,29 +80,22 @@ def _told(in_force: InForce, policy_file: Path) -> KdumpdError | None:
     return in_force.problem
 
 
-def _apply(in_force: InForce, root: Path) -> None:
-    if in_force.policy is None:
-        _arm_last_good(root, Policy())
-        return
-    facts = look(in_force.policy, root)
-    plan = make_plan(in_force.policy, facts)
-    if in_force.rolled_back:
+def _apply(policy: Policy, root: Path, *, rolled_back: bool) -> None:
+    facts = look(policy, root)
+    plan = make_plan(policy, facts)
+    if rolled_back:
         plan = plan.without(layout.absolute(layout.ROLLED_BACK))
     apply_plan(plan, facts, root, lambda text: log(Priority.INFO, text))
     for note in plan.notes:
         log(Priority.WARNING, note)
 
 
-def _arm_anyway(root: Path, policy: Policy) -> None:
-    try:
-        with lock(root):
-            _arm_last_good(root, policy)
-    except (KdumpdError, OSError) as problem:
-        log(Priority.ERROR, str(problem))
-
-
-def _arm_last_good(root: Path, policy: Policy) -> None:
-    load_last_good(look(policy, root), root, lambda text: log(Priority.WARNING, text))
+def _arm_anyway(root: Path, *, failed: bool) -> None:
+    """Whatever has failed, or was not done for want of a policy."""
+    kexec = read_kexec(root)
+    # Before the reboot that reserves memory there is nothing to try.
+    if kexec.reserved and (failed or not kexec.loaded):
+        arm_anyway(root, lambda text: log(Priority.WARNING, text))
 
 
 def _summary(readiness: Readiness, problem: KdumpdError | None) -> str:
@@ -97,17 +109,19 @@ def _summary(readiness: Readiness, problem: KdumpdError | None) -> str:
 
 def _harvest(root: Path) -> None:
     """What the first harvest of this boot could not have: ramoops is loaded by now, and stores on a network are mounted."""
-    try:
-        harvest_at_boot(root, lambda text: log(Priority.WARNING, text), begins=False)
-        _tell_last_end(root)
-    except (KdumpdError, OSError) as problem:
-        log(Priority.ERROR, str(in_words(problem)))
+    harvest_at_boot(root, lambda text: log(Priority.WARNING, text), begins=False)
+    _tell_last_end(root)
+
+
+def _report(root: Path, found: Found) -> None:
+    report_crashes(root, found)
+    report_test(root)
 
 
 def _tell_last_end(root: Path) -> None:
     """Once in a boot. A crash that was dumped, or a test, is told of elsewhere."""
     end, told = read_last_end(root), root / layout.TOLD_LAST_END
-    if end is None or read_text(told) == end.ended:
+    if end is None or read_own_text(told) == end.ended:
         return
     if end.ended is Ended.WITHOUT_DUMP and not end.test:
         log(Priority.WARNING, f"the last boot of this machine {end.words}")
@@ -139,14 +153,11 @@ def report_crashes(root: Path, found: Found) -> None:
 def _record(folder: Path) -> None:
     """What can't be written down is told all the same."""
     try:
-        if not (folder / report.FILE).exists():
+        if not exists(folder / report.FILE):
             record_report(folder)
     except OSError as problem:
         log(Priority.WARNING, f"{folder / report.FILE} could not be written: {problem.strerror}")
 
 
 def _reported(root: Path) -> set[str]:
-    try:
-        return set(json.loads(read_text(root / layout.REPORTED) or "[]"))
-    except (ValueError, TypeError):
-        return set()
+    return set(read_json(root / layout.REPORTED, tuple[str, ...]) or ())

@@ -6,7 +6,7 @@ from pathlib import Path
 from kdumpd.apply.look import policy_in_force
 from kdumpd.capture.durable import write_file
 from kdumpd.daemon.journal import Event, Priority, event, log
-from kdumpd.files import exists, read_text
+from kdumpd.files import exists, read_own_text
 from kdumpd.host import layout
 from kdumpd.plan.readiness import Level
 from kdumpd.state.metrics import metrics
@@ -46,7 +46,7 @@ def publish(state: State, root: Path) -> None:
 def _tell_change(state: State, root: Path) -> None:
     """The journal hears of a state once: in a boot, not in a life of the daemon, which may be restarted every 10 seconds."""
     now = EVENTS[state.readiness.level]
-    if now.name == read_text(root / layout.TOLD):
+    if now.name == read_own_text(root / layout.TOLD):
         return
     trouble = state.readiness.first_trouble
     fields = {"problem": trouble.fact, "way_out": trouble.way_out} if state.readiness.troubles else {}

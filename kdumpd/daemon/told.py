@@ -2,6 +2,7 @@
 """What callers on D-Bus are told of this machine, in the types of org.kdumpd1.xml."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from kdumpd.crashes.archive import Crash, capture_stores, crash_folders, read_cr
 from kdumpd.crashes.index import Entry, list_entries
 from kdumpd.crashes.selftest import TestResult
 from kdumpd.errors import KdumpdError, NoSuchCrashError
-from kdumpd.files import exists, read_text
+from kdumpd.files import exists, open_own, read_text
 from kdumpd.plan.make import make_plan
 from kdumpd.state.check import check_machine, findings_to_json
 from kdumpd.state.state import state_under
@@ -118,9 +119,13 @@ def crash_contents(root: Path, name: str) -> dict[str, str]:
 
 
 def _end_of(log: Path) -> str:
-    with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - MAX_LOG))
-        return _text(file.read(MAX_LOG).decode(errors="replace"))
+    try:
+        with open_own(log) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - MAX_LOG))
+            return _text(file.read(MAX_LOG).decode(errors="replace"))
+    except OSError:
+        # What was a log when its report was written.
+        return ""
 
 
 def _text(text: str) -> str:

@@ -56,6 +56,24 @@ RAMOOPS_OPTIONS = Path("etc/modprobe.d/kdumpd-ramoops.conf")
 # The name of the rule that kdump-tools brings in /lib: a file of that name in /etc replaces it.
 UDEV_RULE = Path("etc/udev/rules.d/50-kdump-tools.rules")
 CAPTURE_DROP_IN = Path("etc/systemd/system/kdumpd-capture.service.d/50-policy.conf")
+# All of them.
+STATE_FILES = (
+    IN_FORCE,
+    ROLLED_BACK,
+    BOOT_PARAMETERS,
+    LAST_LOADED,
+    LOADED_BEFORE,
+    RENDERED,
+    ORIGINAL,
+    MADE_FOLDERS,
+    TEST,
+    LAST_TEST,
+    REPORTED,
+    CAPTURE_SETTINGS,
+    THIS_BOOT,
+    CLEAN_END,
+    LAST_END,
+)
 # kdumpd's own memory of what it did, which nobody has a reason to edit.
 RECORDS = (BOOT_PARAMETERS, IN_FORCE, ROLLED_BACK, RENDERED, ORIGINAL)
 MANAGED = (

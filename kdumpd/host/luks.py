@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How much memory it takes to open an encrypted volume: its header tells (LUKS2 On-Disk Format Specification, chapters 2, 3)."""
 
-import json
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kdumpd.decode import parse_json
 from kdumpd.units import KIB
 
 MAGIC = b"LUKS\xba\xbe"
@@ -49,7 +49,7 @@ def unlock_memory(volume: Path) -> UnlockMemory:
                 return NEXT_TO_NOTHING
             file.seek(BINARY_HEADER)
             area = file.read(size - BINARY_HEADER)
-        keys = json.loads(area.partition(b"\0")[0])["keyslots"].values()
+        keys = parse_json(area.partition(b"\0")[0], dict)["keyslots"].values()
         costs = [_memory(key["kdf"]) for key in keys]
         return UnlockMemory(least=min(costs, default=0), most=max(costs, default=0))
     except (OSError, struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError):

@@ -3,12 +3,12 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kdumpd.capture.durable import remove_file, write_file
-from kdumpd.files import exists, read_text
+from kdumpd.decode import ANY_BYTES, read_json
+from kdumpd.files import exists, read_own_text
 from kdumpd.host import layout
 
 
@@ -16,7 +16,7 @@ from kdumpd.host import layout
 class OriginalFile:
     """A file that was there before kdumpd took it over."""
 
-    content: str
+    content: str = field(metadata=ANY_BYTES)
     mode: int
 
 
@@ -33,14 +33,7 @@ class Original:
 
 def read_original(root: Path) -> Original:
     """Empty before the first apply, and for a user who may not look."""
-    try:
-        found: dict[str, Any] = json.loads(read_text(root / layout.ORIGINAL) or "{}")
-        return Original(
-            files={path: OriginalFile(**file) for path, file in found.get("files", {}).items()},
-            values=dict(found.get("values", {})),
-        )
-    except (ValueError, TypeError):
-        return Original(files={}, values={})
+    return read_json(root / layout.ORIGINAL, Original) or Original(files={}, values={})
 
 
 def read_made_folders(root: Path) -> dict[str, frozenset[str]]:
@@ -68,7 +61,7 @@ def forget_made_folder(root: Path, path: str) -> None:
 
 
 def _recorded(root: Path) -> set[str]:
-    return set((read_text(root / layout.MADE_FOLDERS) or "").splitlines())
+    return {line for line in (read_own_text(root / layout.MADE_FOLDERS) or "").splitlines() if line.startswith("/")}
 
 
 def _record(root: Path, folders: set[str]) -> None:

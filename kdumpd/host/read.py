@@ -2,14 +2,14 @@
 """Looks at a machine through its root directory. Needs no privilege; what is hidden comes out as None."""
 
 import errno
-import json
 import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from kdumpd.decode import read_json
 from kdumpd.errors import BusyError, HostError
-from kdumpd.files import exists, read_text
+from kdumpd.files import exists, open_plain, read_own, read_text
 from kdumpd.host import layout
 from kdumpd.host.boot import kernel_image, read_boot
 from kdumpd.host.facts import DumpSet, Facts, Generator, Kexec, ManagedFile, find_store_modules
@@ -106,7 +106,7 @@ def read_facts(
         stores=found_stores,
         values=_values(root, values),
         files={layout.absolute(path): _managed_file(root, path) for path in layout.MANAGED},
-        rendered=_rendered(root),
+        rendered=read_json(root / layout.RENDERED, dict[str, str]) or {},
         templates=_templates(root),
         template_problem=_template_problem(root),
         previous=read_previous(root),
@@ -169,23 +169,9 @@ def read_boot_id(root: Path) -> str:
 
 def read_dump_sets(root: Path) -> tuple[DumpSet, ...]:
     """What was loaded last, and what was loaded before that was another image; as far as there was."""
-    found = (_dump_set(read_text(root / path)) for path in (layout.LAST_LOADED, layout.LOADED_BEFORE))
-    return tuple(dump_set for dump_set in found if dump_set)
-
-
-def _dump_set(text: str | None) -> DumpSet | None:
-    try:
-        return DumpSet(**json.loads(text or ""))
-    except (ValueError, TypeError):
-        # Half a file can't be there (it is written durably); an unknown shape is as good as none.
-        return None
-
-
-def _rendered(root: Path) -> dict[str, str]:
-    try:
-        return dict(json.loads(read_text(root / layout.RENDERED) or "{}"))
-    except ValueError:
-        return {}
+    found = (read_json(root / path, DumpSet) for path in (layout.LAST_LOADED, layout.LOADED_BEFORE))
+    # After the first load both records are of the same one.
+    return tuple(dict.fromkeys(dump_set for dump_set in found if dump_set))
 
 
 def _templates(root: Path) -> dict[str, str]:
@@ -221,10 +207,19 @@ def _values(root: Path, paths: Iterable[str]) -> dict[str, str]:
 
 def _managed_file(root: Path, path: Path) -> ManagedFile:
     try:
-        # Somebody else's bytes must come back as they were when they are put back.
-        content = (root / path).read_bytes().decode(errors="surrogateescape")
-    except FileNotFoundError:
-        return ManagedFile(content=None)
+        content = read_own(root / path) if layout.STATE in path.parents else _content(root / path)
     except OSError:
         return ManagedFile(content=None, unreadable=True)
-    return ManagedFile(content=content, pristine=is_as_its_package_brought_it(root, path))
+    if content is None:
+        return ManagedFile(content=None)
+    # Somebody else's bytes must come back as they were when they are put back.
+    text = content.decode(errors="surrogateescape")
+    return ManagedFile(content=text, pristine=is_as_its_package_brought_it(root, path))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        with open_plain(path) as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

@@ -47,12 +47,15 @@ def remove_old_images(root: Path, keep: frozenset[str]) -> None:
     """Removes all that is in the folder of images, what a killed build left there too, but the images named in `keep`."""
     folder = root / layout.IMAGES
     for found in folder.iterdir() if folder.is_dir() else ():
-        if found.name in keep:
-            continue
-        if found.is_dir() and not found.is_symlink():
-            shutil.rmtree(found, ignore_errors=True)
-        else:
-            found.unlink(missing_ok=True)
+        if found.name not in keep:
+            _remove(found)
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def _reason(problem: OSError) -> str:
@@ -84,7 +87,8 @@ def _fill(root: Path, folder: Path, step: BuildImage, facts: Facts, generator: G
     initrd.chmod(0o600)
     for file in (folder / KERNEL, initrd):
         sync(file)
-    about = _about(step, generator, contents, seconds=time.monotonic() - started)
+    kernel_size = (folder / KERNEL).stat().st_size
+    about = _about(step, generator, contents, kernel_size, seconds=time.monotonic() - started)
     write_file(folder / ABOUT, about.to_json().encode(), 0o644)
 
 
@@ -103,7 +107,7 @@ def _room(facts: Facts) -> int | None:
     return facts.kexec.reserved - kernel.room if facts.kexec.reserved and kernel else None
 
 
-def _about(step: BuildImage, generator: Generator, contents: Contents, *, seconds: float) -> AboutImage:
+def _about(step: BuildImage, generator: Generator, contents: Contents, kernel_size: int, *, seconds: float) -> AboutImage:
     return AboutImage(
         release=step.release,
         kernel=step.kernel,
@@ -114,12 +118,13 @@ def _about(step: BuildImage, generator: Generator, contents: Contents, *, second
         files=contents.files,
         modules=tuple(sorted(contents.modules)),
         seconds=round(seconds, 1),
+        kernel_size=kernel_size,
     )
 
 
 def _put_in_place(unfinished: Path, target: Path) -> None:
     # What is there under this name was damaged, or is to be built again: it is not what is loaded, that is in memory.
-    shutil.rmtree(target, ignore_errors=True)
+    _remove(target)
     sync(unfinished)
     rename(unfinished, target)
 

@@ -10,10 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from kdumpd.capture.durable import remove_file, write_file
+from kdumpd.decode import read_json
 from kdumpd.errors import NotArmedError, ToolError
 from kdumpd.host import layout
 from kdumpd.host.facts import DumpSet
 from kdumpd.host.hotplug import read_hardware
+from kdumpd.host.images import ABOUT, AboutImage, damage
 from kdumpd.host.read import read_boot_id, read_dump_sets, read_kexec
 from kdumpd.host.security import Security, read_security
 from kdumpd.image.kernel_log import KernelLog
@@ -91,10 +93,11 @@ def _load_again(root: Path, good: DumpSet, *, degraded: str = "") -> DumpSet:
 
 
 def _record(root: Path, loaded: DumpSet) -> None:
-    """Remembers what is loaded; and what was loaded before, when that was another image."""
-    sets = read_dump_sets(root)
-    if sets and (sets[0].kernel, sets[0].initrd) != (loaded.kernel, loaded.initrd):
-        _write(root / layout.LOADED_BEFORE, sets[0])
+    """Remembers what is loaded; and what was loaded before, when that was another image. There are always two records, as one
+    of them may be damaged when the machine boots.
+    """
+    others = [one for one in read_dump_sets(root) if (one.kernel, one.initrd) != (loaded.kernel, loaded.initrd)]
+    _write(root / layout.LOADED_BEFORE, others[0] if others else loaded)
     _write(root / layout.LAST_LOADED, loaded)
 
 
@@ -120,6 +123,7 @@ def forget(root: Path) -> None:
 
 
 def _kexec_load(root: Path, dump_set: DumpSet) -> None:
+    _refuse_damaged(root, dump_set)
     security = read_security(root)
     arguments = [f"--initrd={dump_set.initrd}", f"--command-line={dump_set.command_line}", dump_set.kernel]
     with KernelLog(root) as log:
@@ -131,6 +135,12 @@ def _kexec_load(root: Path, dump_set: DumpSet) -> None:
     if not read_kexec(root).loaded:
         fact = "kexec ended well, but the kernel says that nothing is loaded"
         raise ToolError(fact, hint="journalctl -k -g kexec", said=fact)
+
+
+def _refuse_damaged(root: Path, dump_set: DumpSet) -> None:
+    folder = (root / dump_set.kernel.lstrip("/")).parent
+    if folder.parent == root / layout.IMAGES and (reason := damage(folder, read_json(folder / ABOUT, AboutImage))):
+        raise ToolError(reason, hint="build it again: kdumpd arm --rebuild", said=reason)
 
 
 def _allowed(security: Security) -> Iterator[str]:

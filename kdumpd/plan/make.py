@@ -68,7 +68,11 @@ def arming_steps(
         return ()
     is_built = folder.name in facts.images and not rebuild
     build = () if is_built else (BuildImage(release=facts.dump_release, kernel=facts.kernel_image, folder=layout.absolute(folder)),)
-    is_loaded = facts.kexec.loaded and _is_right(facts.last_loaded, wanted) and not misses_hotplug(facts)
+    is_loaded = (
+        facts.kexec.loaded
+        and _is_right(facts.last_loaded, wanted)
+        and not misses_hotplug(facts.last_loaded, facts.boot_id, facts.hardware)
+    )
     if not facts.kexec.reserved or (is_loaded and not rebuild):
         return build
     return (*build, LoadDumpKernel(kernel=wanted.kernel, initrd=wanted.initrd, command_line=wanted.command_line))

@@ -2,7 +2,8 @@
 """What on this machine is kdumpd's own work, and still as kdumpd left it."""
 
 from kdumpd.host import layout
-from kdumpd.host.facts import Facts
+from kdumpd.host.facts import DumpSet, Facts
+from kdumpd.host.hotplug import Hardware
 from kdumpd.parameters import tokenize
 from kdumpd.plan.command_line import added_parameters
 from kdumpd.plan.handover import capture_parameters
@@ -42,10 +43,9 @@ def loaded_by_kdump_tools(policy: Policy, facts: Facts) -> bool:
     return tools.loaded_in_this_boot and all(word in given for word in ours)
 
 
-def misses_hotplug(facts: Facts) -> bool:
+def misses_hotplug(loaded: DumpSet | None, boot_id: str, now: Hardware) -> bool:
     """Whether memory or CPUs came or went since kdumpd loaded the dump kernel in this boot, and the kernel did not tell it."""
-    loaded, now = facts.last_loaded, facts.hardware
-    if loaded is None or loaded.boot_id != facts.boot_id:
+    if loaded is None or loaded.boot_id != boot_id:
         return False
     memory = loaded.memory != now.memory and not now.kernel_follows_memory
     cpus = loaded.cpus != now.cpus and not now.kernel_follows_cpus

@@ -230,7 +230,11 @@ def _or_rescue(facts: Facts) -> str:
 
 def _is_known_to_miss_hotplug(facts: Facts) -> bool:
     # An older kdumpd did not record it: load again to be sure, but say nothing that may be wrong.
-    return facts.last_loaded is not None and bool(facts.last_loaded.memory) and misses_hotplug(facts)
+    return (
+        facts.last_loaded is not None
+        and bool(facts.last_loaded.memory)
+        and misses_hotplug(facts.last_loaded, facts.boot_id, facts.hardware)
+    )
 
 
 def _drift(facts: Facts) -> Iterator[Trouble]:

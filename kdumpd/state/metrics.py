@@ -68,5 +68,5 @@ def _seconds(time: str) -> int | None:
     """Seconds since 1970; None for a folder whose name only looks like a time."""
     try:
         return int(datetime.fromisoformat(time).timestamp())
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

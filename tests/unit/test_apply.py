@@ -239,7 +239,7 @@ def test_the_last_good_dump_kernel_is_loaded_without_a_policy(machine: FakeMachi
     machine.write("sys/kernel/kexec_crash_loaded", "0\n")
     machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
 
-    load_last_good(machine.facts(), machine.root, lambda text: None)
+    load_last_good(machine.root, lambda text: None)
 
     assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
     assert json.loads(machine.read("var/lib/kdumpd/last-loaded.json"))["boot_id"] == "boot-2"
@@ -251,12 +251,12 @@ def test_the_last_good_dump_kernel_is_loaded_again_for_other_hardware_and_left_a
     machine.reserve()
     apply(machine)
     calls = len(stubs.calls)
-    load_last_good(machine.facts(), machine.root, lambda text: None)
+    load_last_good(machine.root, lambda text: None)
     assert len(stubs.calls) == calls
 
     machine.write("sys/devices/system/cpu/present", "0-7\n")
     for _ in range(2):
-        load_last_good(machine.facts(), machine.root, lambda text: None)
+        load_last_good(machine.root, lambda text: None)
     assert len(stubs.calls) == calls + 1
 
 
@@ -264,7 +264,7 @@ def test_a_machine_that_was_never_armed_has_no_last_good_dump_kernel(machine: Fa
     machine.reserve()
 
     with pytest.raises(NotArmedError, match="no dump kernel was ever loaded on this machine"):
-        load_last_good(machine.facts(), machine.root, lambda text: None)
+        load_last_good(machine.root, lambda text: None)
 
 
 def test_two_at_once_are_told_apart(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def forbidden(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def forbid() -> None:
         monkeypatch.setattr(index, "recorded", read)
-        monkeypatch.setattr(index, "read_report", read)
+        monkeypatch.setattr(index, "read_crash", read)
 
     return forbid
 

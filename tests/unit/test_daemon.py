@@ -275,7 +275,7 @@ def test_a_crash_that_can_not_be_put_on_record_does_not_keep_the_machine_from_be
 ) -> None:
     machine.reserve()
     machine.write("var/crash/2026-11-22T03-04-05Z/dmesg.txt", LOG)
-    (machine.root / "var/lib/kdumpd/reported-crashes.json").mkdir(parents=True)
+    (machine.root / "var/lib/kdumpd/.reported-crashes.json.new").mkdir(parents=True)
 
     assert keep_armed(machine.root, policy_file) == "armed"
     assert "<3>crashes will be reported again, " in capfd.readouterr().err

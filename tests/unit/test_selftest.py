@@ -356,7 +356,8 @@ def test_a_machine_that_is_not_armed_is_not_crashed(armed: FakeMachine, capsys: 
 def test_a_machine_whose_dump_kernel_is_somebody_elses_is_not_crashed(
     armed: FakeMachine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (armed.root / "var/lib/kdumpd/last-loaded.json").unlink()
+    for record in ("last-loaded.json", "loaded-before.json"):
+        (armed.root / "var/lib/kdumpd" / record).unlink()
 
     assert refused(armed, capsys) == (
         3,
