@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """From the raw files of a crash to its report."""
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -99,10 +98,11 @@ def make_report(folder: Path, records: Iterable[Record] | None = None) -> Report
     Raises:
         OSError: the folder, or the log in it, can't be read.
     """
+    names = {path.name for path in folder.iterdir()}
     log, told = folder / dmesg.FILE, read_status(folder)
     kept = records_in(folder) if records is None else tuple(records)
-    # What is no log, but has its name, is no crash without a log.
-    found = os.path.lexists(log)
+    # What is no log, but has its name, does not make a crash without a log.
+    found = dmesg.FILE in names
     source = Source.NONE if not found else Source.DUMP if told or not kept else Source.PSTORE
     return Report(
         id=folder.name,

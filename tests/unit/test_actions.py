@@ -5,6 +5,7 @@ import pytest
 
 from kdumpd.apply.actions import arm, disarm, follow_hotplug
 from kdumpd.apply.apply import Report
+from kdumpd.errors import KdumpdError
 from tests.unit.fakes import FakeMachine, Stubs
 
 
@@ -48,3 +49,16 @@ def test_what_a_person_has_disarmed_is_not_armed_by_a_hotplug(
 
     assert not follow_hotplug(machine.root, policy_file, report)
     assert machine.read("sys/kernel/kexec_crash_loaded") == "0\n"
+
+
+@pytest.mark.parametrize("policy", ["nonsense: 1\n", "dump_kernel: {kernel: /boot/nowhere}\n"])
+def test_an_arming_that_fails_leaves_the_last_good_dump_kernel_loaded(
+    machine: FakeMachine, policy_file: Path, report: Report, policy: str
+) -> None:
+    arm(machine.root, policy_file, report)
+    machine.write("sys/kernel/kexec_crash_loaded", "0\n")
+    policy_file.write_text(policy)
+
+    with pytest.raises(KdumpdError):
+        arm(machine.root, policy_file, report)
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kdumpd.capture.status import Memory, Status, Step
 from kdumpd.crashes.archive import list_crashes
+from kdumpd.crashes.index import list_entries
 
 OOPS = "[    4.2] BUG: kernel NULL pointer dereference, address: 0000000000000008\n"
 STATUS = Status(started="2026-11-22T03:04:05Z", kernel="6.1", steps=[Step(name="dmesg", ok=True, seconds=0.2, bytes=9)])
@@ -74,3 +77,37 @@ def test_json_has_what_a_program_needs(tmp_path: Path) -> None:
     assert found.report is not None
     assert found.to_json() == found.report.to_json() | {"folder": str(folder), "readable": True, "log": str(folder / "dmesg.txt")}
     assert (found.to_json()["kind"], found.to_json()["capture"]["peak_memory_kib"]) == ("null-deref", 30000)
+
+
+@pytest.mark.parametrize(
+    ("damage", "verdict"),
+    [
+        (lambda folder: (folder / "dmesg.txt").mkdir(), "broken: dmesg.txt: not a plain file"),
+        (lambda folder: os.mkfifo(folder / "dmesg.txt"), "broken: dmesg.txt: not a plain file"),
+        (lambda folder: (folder / "dmesg.txt").symlink_to("dmesg.txt"), "broken: dmesg.txt: Too many levels of symbolic links"),
+        (lambda folder: (folder / "report.json").mkdir(), "no log was saved: the capture did not get that far"),
+        (lambda folder: (folder / "status.json").mkdir(), "no log was saved: the capture did not get that far"),
+    ],
+)
+def test_each_crash_stands_alone(tmp_path: Path, damage: Callable[[Path], None], verdict: str) -> None:
+    damage(crash(tmp_path / "a", "2026-11-21T03-04-05Z", log=None, status=None))
+    crash(tmp_path / "a", "2026-11-22T03-04-05Z")
+
+    assert [item.verdict for item in list_crashes(tmp_path, ["/a"])] == [verdict, OOPS.partition("] ")[2].strip()]
+    assert [item.verdict for item in list_entries(tmp_path, ["/a"])] == [verdict, OOPS.partition("] ")[2].strip()]
+
+
+def test_a_loop_of_links_is_a_broken_crash(tmp_path: Path) -> None:
+    crash(tmp_path / "a", "2026-11-22T03-04-05Z")
+    (tmp_path / "a/2026-11-21T03-04-05Z").symlink_to("2026-11-21T03-04-05Z")
+
+    broken, _ = list_crashes(tmp_path, ["/a"])
+    assert broken.verdict == "broken: 2026-11-21T03-04-05Z: Too many levels of symbolic links"
+
+
+def test_a_defect_in_the_reader_of_one_log_hides_no_other_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    crash(tmp_path / "a", "2026-11-22T03-04-05Z")
+    monkeypatch.setattr("kdumpd.crashes.archive.read_report", lambda folder: 1 // 0)
+
+    (broken,) = list_crashes(tmp_path, ["/a"])
+    assert broken.verdict.startswith("broken: internal error: ZeroDivisionError")

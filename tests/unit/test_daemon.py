@@ -67,6 +67,34 @@ def test_a_broken_policy_loads_the_last_good_dump_kernel(
     assert f'<3>{policy_file}:1:14: crashkernel: "1" has no unit\n' in capfd.readouterr().err
 
 
+def test_a_defect_of_kdumpd_does_not_keep_the_last_good_dump_kernel_from_being_loaded(
+    machine: FakeMachine, policy_file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    machine.reserve()
+    keep_armed(machine.root, policy_file)
+    machine.write("sys/kernel/kexec_crash_loaded", "0\n")
+    machine.write("proc/sys/kernel/random/boot_id", "boot-2\n")
+    monkeypatch.setattr("kdumpd.daemon.job.look", lambda policy, root: 1 // 0)
+
+    state = keep_armed(machine.root, policy_file)
+    assert state == "armed with the last good dump kernel; internal error: ZeroDivisionError('integer division or modulo by zero')"
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
+    assert "Traceback" in capfd.readouterr().err
+
+
+def test_who_holds_the_lock_for_ever_does_not_keep_the_last_good_dump_kernel_from_being_loaded(
+    machine: FakeMachine, policy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine.reserve()
+    keep_armed(machine.root, policy_file)
+    machine.write("sys/kernel/kexec_crash_loaded", "0\n")
+    monkeypatch.setattr("kdumpd.daemon.job.lock", partial(lock, patience=0.1))
+    with lock(machine.root):
+        keep_armed(machine.root, policy_file)
+
+    assert machine.read("sys/kernel/kexec_crash_loaded") == "1\n"
+
+
 def test_an_edited_file_does_not_keep_the_machine_from_being_armed(machine: FakeMachine, policy_file: Path) -> None:
     machine.reserve()
     keep_armed(machine.root, policy_file)

@@ -16,7 +16,7 @@ from kdumpd.crashkernel import parse_crashkernel
 from kdumpd.errors import ApplyError
 from kdumpd.plan.make import make_plan
 from kdumpd.policy.model import Policy
-from kdumpd.transaction import Transaction, undo_unfinished
+from kdumpd.transaction import JOURNAL, PREVIOUS, TRANSACTION, Transaction, read_previous, undo_unfinished
 from tests.unit.fakes import GRUB_CFG, FakeMachine, Stubs, file_system, fill
 
 OLD, NEW = Policy(crashkernel=parse_crashkernel("192M")), Policy(crashkernel=parse_crashkernel("256M"))
@@ -209,3 +209,28 @@ def test_a_disk_that_gets_full_at_any_write_of_an_apply_leaves_the_old_or_the_ne
 
     assert (is_new[0], is_new[-1]) == (False, True)
     assert is_new == sorted(is_new), "what is enough stays enough"
+
+
+def test_a_damaged_journal_is_kept_for_a_person_to_look_at_and_nothing_is_guessed(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    transaction = Transaction(tmp_path, ["/file"], [])
+    transaction.__enter__()
+    transaction.write("/file", b"after", 0o644)
+    (tmp_path / TRANSACTION / JOURNAL).write_text("[[")
+    told: list[str] = []
+
+    assert undo_unfinished(tmp_path, told.append) == []
+    assert "its journal is damaged" in told[0]
+    assert (tmp_path / "file").read_text() == "after"
+    assert (tmp_path / f"{TRANSACTION}.damaged/0").read_text() == "before"
+    assert not (tmp_path / TRANSACTION).exists()
+
+
+def test_a_generation_that_has_lost_a_copy_is_no_way_back(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("before")
+    with Transaction(tmp_path, ["/file"], []) as transaction:
+        transaction.write("/file", b"after", 0o644)
+    assert read_previous(tmp_path) is not None
+
+    (tmp_path / PREVIOUS / "0").unlink()
+    assert read_previous(tmp_path) is None
