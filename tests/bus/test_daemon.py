@@ -13,6 +13,17 @@ from tests.bus.conftest import NAME, NOBODY, Client, PrivateBus, RunningDaemon, 
 from tests.unit.fakes import FakeMachine, Stubs
 
 IMPATIENT = "from kdumpd.daemon import call; call.ANSWER_PATIENCE = 1.0\n"
+# As on a disk that does not answer any more.
+HANGING = """
+import time
+from kdumpd.daemon import told
+answering = told.state_under
+def state_under(policy, root, policy_file):
+    while (root / "hangs").exists():
+        time.sleep(0.1)
+    return answering(policy, root, policy_file)
+told.state_under = state_under
+"""
 
 
 def slow_kexec(machine: FakeMachine, stubs: Stubs, seconds: float) -> None:
@@ -154,14 +165,10 @@ def test_a_long_job_holds_up_no_answer_and_others_wait_for_their_turn(
 
 
 def test_a_machine_that_can_not_be_read_is_an_error_not_a_silence(start: Start, bus: PrivateBus, reserved: FakeMachine) -> None:
-    start(IMPATIENT).wait_for("READY=1")
+    start(IMPATIENT + HANGING).wait_for("READY=1")
     client = Client(bus)
     time.sleep(1.1)
-    # Like a disk that does not answer: opening it never ends.
-    rendered = reserved.root / "etc/sysctl.d/60-kdumpd.conf"
-    rendered.parent.mkdir(parents=True, exist_ok=True)
-    rendered.unlink(missing_ok=True)
-    os.mkfifo(rendered)
+    reserved.write("hangs", "")
     with pytest.raises(GLib.Error) as failure:
         client.get("State")
 
