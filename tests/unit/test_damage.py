@@ -6,6 +6,7 @@ pstore has is saved, and the other crashes are shown.
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -194,11 +195,13 @@ def crash(machine: FakeMachine, name: str) -> Path:
 @pytest.fixture(scope="module")
 def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Damaged]:
     base = tmp_path_factory.mktemp("damage")
-    with pytest.MonkeyPatch.context() as patch:
+    # Thousands of times all files of a machine: on a disk that would take minutes.
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else base) as fast, pytest.MonkeyPatch.context() as patch:
         patch.setattr("kdumpd.daemon.journal.SOCKET", str(base / "journal"))
         patch.setenv("PATH", f"{base / 'bin'}:{os.environ['PATH']}")
         stubs = Stubs(base / "bin")
-        machine = FakeMachine(base / "root")
+        machine = FakeMachine(Path(fast) / "root")
         for command in ("status", "early", "harvest", "crashes", "crash_show"):
             patch.setattr(f"kdumpd.cli.{command}.ROOT", machine.root, raising=False)
         stubs.add("update-grub", machine.update_grub())
@@ -213,8 +216,8 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Damaged]:
         patch.setattr("kdumpd.image.load.run", lambda argv, timeout: machine.write(loaded, "1\n"))
         live(machine)
         for place in (*PLACES, "etc"):
-            shutil.copytree(machine.root / place, base / "pristine" / place, symlinks=True)
-        yield Damaged(machine, base / "pristine")
+            shutil.copytree(machine.root / place, Path(fast) / "pristine" / place, symlinks=True)
+        yield Damaged(machine, Path(fast) / "pristine")
 
 
 def live(machine: FakeMachine) -> None:
