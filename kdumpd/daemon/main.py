@@ -70,7 +70,8 @@ class Daemon:
         return watch
 
     def _others_told(self, _watch: Any, _file: Any, _other: Any, what: Any) -> None:
-        if what == Gio.FileMonitorEvent.CHANGES_DONE_HINT:
+        # Our own job has written there too, and says itself what has become of it.
+        if what == Gio.FileMonitorEvent.CHANGES_DONE_HINT and "job" not in self._awaited:
             self._service.machine_changed(Tell.CHANGES)
 
     def rearm(self) -> None:
