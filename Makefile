@@ -10,7 +10,7 @@ RUFF_VERSION := 0.14.4
 ATHERIS_VERSION := 3.0.0
 ATHERIS := $(TOOLS)/atheris-$(ATHERIS_VERSION)
 FUZZ_SECONDS ?= 30
-FUZZ_TARGETS := text report records settings status
+FUZZ_TARGETS := text report records settings status redact
 SHELL_SCRIPTS := .ci/run docs/build-pages tests/verify-units.sh tests/vm/make-roots.sh packaging/completions/*.bash \
 	$(addprefix packaging/deb/,config postinst postrm prerm tests/crash-and-come-back) packaging/dracut/*/*.sh packaging/examples/* \
 	packaging/initramfs-tools/hooks/* packaging/initramfs-tools/scripts/*/* packaging/initrd/* packaging/kernel/*/*
