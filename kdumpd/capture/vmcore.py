@@ -95,10 +95,16 @@ def choose_options(settings: VmcoreSettings, tool: Makedumpfile, cpus: int | Non
         # zlib can't be left out of a makedumpfile.
         compress = "zlib" if "lzo" in tool.disabled else "lzo"
         detail = f"compressed with {compress}: this makedumpfile has no {settings.compress}"
+    return [*level, *OPTIONS[compress], *_threads(settings, tool, cpus or len(os.sched_getaffinity(0)))], detail
+
+
+def _threads(settings: VmcoreSettings, tool: Makedumpfile, cpus: int) -> list[str]:
     # One thread beside these writes.
-    workers = (cpus or len(os.sched_getaffinity(0))) - 1
-    threads = ["--num-threads", str(workers)] if workers and tool.version >= THREADS_SINCE else []
-    return [*level, *OPTIONS[compress], *threads], detail
+    workers = cpus - 1
+    # With threads, makedumpfile 1.7.8 hangs at the second level: write_kdump_pages_parallel_cyclic() leaves the flags of the first,
+    # for which there was no room, as they are, and both sides wait for each other.
+    hangs = len(settings.levels) > 1
+    return ["--num-threads", str(workers)] if workers and tool.version >= THREADS_SINCE and not hangs else []
 
 
 def _tool() -> Makedumpfile:

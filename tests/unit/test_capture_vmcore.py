@@ -138,6 +138,8 @@ def test_a_makedumpfile_that_tells_nothing_of_itself_gets_the_compression_that_a
         (VmcoreSettings(), NEWER, 4, ["-d", "31", "-l", "--num-threads", "3"]),
         # They corrupt the dump.
         (VmcoreSettings(), DEBIAN, 4, ["-d", "31", "-l"]),
+        # They hang at the second level.
+        (VmcoreSettings(levels=(1, 31)), NEWER, 4, ["-d", "1,31", "-l"]),
     ],
 )
 def test_makedumpfile_gets_no_option_that_it_does_not_have(
