@@ -27,9 +27,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def _systems_for(test: pytest.Item) -> Sequence[object]:
     if test.get_closest_marker("matrix"):
         return MATRIX
-    if test.get_closest_marker("core"):
+    if core := test.get_closest_marker("core"):
         # Two processes run the tests, and each makes the machines of one Debian.
-        return [pytest.param(system, marks=pytest.mark.xdist_group(system.name)) for system in DEBIANS]
+        return [pytest.param(system, marks=pytest.mark.xdist_group(system.name)) for system in core.args or DEBIANS]
     return (BOOKWORM,)
 
 

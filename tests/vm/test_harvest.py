@@ -13,6 +13,7 @@ import pytest
 
 from tests.vm.guest import Guest
 from tests.vm.machines import Machine, empty_logs, without_snapshots
+from tests.vm.systems import BOOKWORM
 
 JOURNAL = "journalctl --boot --unit kdumpd --output cat"
 RAMOOPS = "mem_address=0x20000000 mem_size=0x200000 record_size=0x40000 console_size=0 ftrace_size=0 pmsg_size=0 ecc=1"
@@ -152,7 +153,7 @@ def test_each_kind_of_crash_is_told_as_what_it_was(guest: Guest, crash_module: b
     assert crash.report["function"].startswith("kcrash_")
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_an_oops_that_the_kernel_survives_is_told_as_one_after_a_reboot(guest: Guest, crash_module: bytes) -> None:
     guest.write("/root/kcrash.ko", crash_module)
     guest.run("kdumpd disarm && sysctl kernel.panic_on_oops=0")

@@ -46,7 +46,6 @@ def test_kdump_tools_stands_down_when_kdumpd_loads(guest_with_kdump_tools: Guest
     assert crash_and_read_its_status(guest)["dmesg_saved"] is True
 
 
-@pytest.mark.core
 def test_kdump_tools_loads_what_boots_into_the_capture_of_kdumpd(guest_with_kdump_tools: Guest) -> None:
     guest = guest_with_kdump_tools
     guest.write("/etc/kdumpd.yaml", "crashkernel: 192M\nloader: kdump-tools\n")

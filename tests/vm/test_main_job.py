@@ -8,11 +8,12 @@ import pytest
 
 from kdumpd.daemon.journal import Event
 from tests.vm.guest import Guest
+from tests.vm.systems import BOOKWORM
 
 MARKER = "kdumpd-test-marker 7d1f"
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_every_normal_boot_entry_carries_crashkernel_once_and_a_recovery_entry_does_not(guest: Guest) -> None:
     lines = [line.split() for line in guest.read("/boot/grub/grub.cfg").splitlines() if line.split()[:1] == ["linux"]]
     normal = [words for words in lines if "single" not in words]
@@ -24,14 +25,14 @@ def test_every_normal_boot_entry_carries_crashkernel_once_and_a_recovery_entry_d
     assert not any(word.startswith("crashkernel=") for words in recovery for word in words)
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_the_kernel_reserved_what_the_command_line_asks_for_and_the_dump_kernel_is_loaded(guest: Guest) -> None:
     assert "crashkernel=192M" in guest.read("/proc/cmdline").split()
     assert guest.read("/sys/kernel/kexec_crash_size").strip() == str(192 << 20)
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_a_machine_that_matches_its_policy_has_an_empty_plan_and_is_ready(guest: Guest) -> None:
     plan = guest.run("kdumpd plan", check=False)
     status = guest.run("kdumpd status", check=False)
@@ -43,7 +44,7 @@ def test_a_machine_that_matches_its_policy_has_an_empty_plan_and_is_ready(guest:
     assert "\nkdumpd_armed 1\n" in guest.read("/run/kdumpd/kdumpd.prom")
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
     release = guest.run("uname -r").stdout.strip()
     guest.run(f"echo '{MARKER}' > /dev/kmsg")
@@ -96,7 +97,7 @@ def test_a_panic_is_saved_and_the_next_boot_tells_of_it(guest: Guest) -> None:
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "1"
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_pstore_records_are_saved_beside_the_log(guest: Guest) -> None:
     # Only then does the kernel write to pstore before it starts the dump kernel (kernel/panic.c).
     guest.run("echo 1 > /sys/module/kernel/parameters/crash_kexec_post_notifiers")
@@ -116,7 +117,7 @@ def test_pstore_records_are_saved_beside_the_log(guest: Guest) -> None:
     assert guest.run("ls /sys/fs/pstore /var/lib/systemd/pstore 2>/dev/null | grep dmesg", check=False).stdout == ""
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_disarm_unloads_and_arm_loads_again(guest: Guest) -> None:
     assert guest.run("kdumpd disarm").stdout.startswith("disarmed")
     assert guest.read("/sys/kernel/kexec_crash_loaded").strip() == "0"

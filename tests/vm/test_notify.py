@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.vm.guest import Guest
+from tests.vm.systems import BOOKWORM
 
 UNITS = "journalctl --boot --unit 'kdumpd-notify@*' --output cat"
 # It may write nowhere, so what it has to tell goes to the journal: by logger, and by what it prints.
@@ -25,7 +26,7 @@ exit 0
 HANGING = "#!/bin/sh\nsleep 600 & sleep 600\n"
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_after_a_crash_the_programs_of_notify_d_are_run_once_in_their_sandbox(guest: Guest) -> None:
     guest.write("/etc/kdumpd/notify.d/50-tell", SCRIPT)
     guest.write("/etc/kdumpd/notify.d/10-hang", HANGING)

@@ -7,6 +7,7 @@ import shlex
 import pytest
 
 from tests.vm.guest import Guest
+from tests.vm.systems import BOOKWORM
 
 
 def normal_entries(guest: Guest) -> list[list[str]]:
@@ -18,7 +19,7 @@ def crashkernels(words: list[str]) -> list[str]:
     return [word for word in words if word.startswith("crashkernel=")]
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_a_policy_is_planned_applied_booted_and_rolled_back(guest: Guest) -> None:
     before = guest.run("cat /etc/default/grub.d/* /etc/sysctl.d/60-kdumpd.conf /var/lib/kdumpd/capture.json").stdout
     guest.write("/etc/kdumpd.yaml", "crashkernel: 1G-64G:208M,64G-:512M\npanic: {reboot_after: 7s}\nsysrq: [sync, remount]\n")
@@ -82,7 +83,7 @@ def test_a_source_that_grub_reads_later_is_refused_by_name(guest: Guest) -> None
     )
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_a_memory_region_for_ramoops_goes_through_grub_and_keeps_the_last_words(guest: Guest) -> None:
     # On a machine with UEFI efi_pstore would win.
     guest.write("/etc/kdumpd.yaml", "crashkernel: 192M\npstore:\n  ramoops: {size: 4M}\n")

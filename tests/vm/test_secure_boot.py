@@ -8,6 +8,7 @@ import pytest
 
 from tests.vm.guest import Guest
 from tests.vm.machines import Machine, secure_machine
+from tests.vm.systems import BOOKWORM
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def secure_guest(machine: Machine, tmp_path: Path) -> Iterator[Guest]:
         yield guest
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_under_lockdown_the_machine_is_armed_and_a_panic_is_saved(secure_guest: Guest) -> None:
     guest = secure_guest
     assert "[integrity]" in guest.read("/sys/kernel/security/lockdown")

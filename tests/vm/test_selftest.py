@@ -7,11 +7,12 @@ import re
 import pytest
 
 from tests.vm.guest import Guest
+from tests.vm.systems import BOOKWORM
 
 JOURNAL = "journalctl --boot --unit kdumpd --output cat"
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_a_test_passes_and_the_next_boot_says_so_with_times_and_memory(guest: Guest) -> None:
     assert "  last test     never: " in guest.run("kdumpd status").stdout
     # That is for the keyboard, and does not keep root from testing.

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from tests.vm.guest import Guest
+from tests.vm.systems import BOOKWORM
 
 # Writes down every moment in which no dump kernel is loaded, as a poll of 1 ms sees it: one line for each gap.
 GAP_WATCH = """\
@@ -52,7 +53,7 @@ def crash_and_read_log(guest: Guest) -> str:
     return guest.read(f"/var/crash/{folder}/dmesg.txt")
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_a_panic_in_the_middle_of_a_boot_is_saved(guest: Guest) -> None:
     guest.write("/etc/systemd/system/panic.service", PANIC_WHILE_BOOTING)
     guest.run("systemctl enable panic && sync")
@@ -68,7 +69,7 @@ def test_a_panic_in_the_middle_of_a_boot_is_saved(guest: Guest) -> None:
     assert "kdumpd.service" not in log
 
 
-@pytest.mark.core
+@pytest.mark.core(BOOKWORM)
 def test_memory_and_cpus_that_come_and_go_are_followed(guest: Guest) -> None:
     guest.write("/root/watch.py", GAP_WATCH)
     guest.start("python3 /root/watch.py")
@@ -183,7 +184,6 @@ def test_the_image_of_a_new_kernel_is_built_when_it_is_installed_and_its_first_b
     assert loaded(guest)
 
 
-@pytest.mark.core
 def test_an_image_by_dracut_saves_a_crash_too(guest: Guest) -> None:
     guest.run("apt-get install --yes /root/dracut-core.deb")
     guest.run("mv /usr/sbin/mkinitramfs /usr/sbin/mkinitramfs.gone")
