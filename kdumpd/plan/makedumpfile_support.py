@@ -22,6 +22,8 @@ class Change:
 
 # The newest kernel first: what goes wrong there goes wrong in the older ways too.
 CHANGES = (
+    # Kernel d50569612c29 (compound_head is compound_info, in vmcoreinfo too); makedumpfile f50c015f150f, after 1.7.9.
+    Change((7, 1), (1, 8, 0), "takes parts of larger pages for pages of their own, and may leave out memory that was asked for"),
     # Kernel 4ffca5a96678 (one page type per page); github.com/makedumpfile/makedumpfile issue 16, fixed in 1.7.7;
     # sonic-net/sonic-buildimage issue 25890 has a dump of 7.6 GB by it.
     Change((6, 12), (1, 7, 7), "takes free memory for memory in use, so that a vmcore is many times as large"),

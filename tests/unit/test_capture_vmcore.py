@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kdumpd.capture import console, vmcore
-from kdumpd.capture.makedumpfile import Makedumpfile
+from kdumpd.capture.makedumpfile import Makedumpfile, parse_version
 from kdumpd.capture.program import Saved, SaveError
 from kdumpd.capture.settings import VmcoreSettings
 from kdumpd.capture.vmcore import choose_options, save_vmcore
@@ -286,6 +286,17 @@ def memory(tmp_path: Path) -> Path:
 
 
 @pytest.mark.skipif(shutil.which("makedumpfile") is None, reason="makedumpfile is not installed")
+@pytest.mark.parametrize(
+    ("version", "released", "zstd"),
+    [("1.7.2", "20 Oct 2022", "disabled"), ("1.7.6", "23 Oct 2024", "enabled"), ("1.7.8", "30 Oct 2025", "enabled")],
+)
+def test_the_makedumpfile_of_debian_12_and_later_tells_what_it_is(version: str, released: str, zstd: str) -> None:
+    said = f"makedumpfile: version {version} (released on {released})\nlzo\tenabled\nsnappy\tdisabled\nzstd\t{zstd}\n\n"
+    disabled = {"snappy"} | ({"zstd"} if zstd == "disabled" else set())
+
+    assert parse_version(said) == Makedumpfile(version=(1, 7, int(version[-1])), disabled=frozenset(disabled))
+
+
 class TestWithTheRealMakedumpfile:
     @pytest.mark.parametrize(("settings", "begins"), [(VmcoreSettings(levels=(1,)), b"KDUMP "), (ELF, b"\x7fELF")])
     def test_it_takes_our_options_and_writes_the_format(

@@ -355,6 +355,9 @@ def test_a_makedumpfile_that_is_too_old_for_a_vmcore_of_this_kernel_is_named(rea
         ("6.10.3", (1, 7, 6), True),
         ("6.12.1", (1, 7, 6), False),
         ("6.12.1", (1, 7, 7), True),
+        ("7.0.9", (1, 7, 8), True),
+        ("7.1.0", (1, 7, 9), False),
+        ("7.3.4+deb13-amd64", (1, 8, 0), True),
         ("nonsense", (1, 0, 0), True),
     ],
 )
