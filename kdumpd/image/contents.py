@@ -15,8 +15,8 @@ from kdumpd.run import run
 from kdumpd.units import approximate_size
 
 LIST_TIMEOUT = 120.0
-# Both unpack all of it to do that, and fail on what is cut off or damaged (tried: lsinitramfs 0.142 exits with 2, lsinitrd
-# 059 with 4). Both print a file as `cpio -tv` does.
+# Both unpack all of it to do that, and fail on what is cut off or damaged (tried: lsinitramfs 0.142 exits with 2, 0.148 and 0.151
+# with 1; lsinitrd 059 and 112 with 4, 106 with 6). Both print a file as `cpio -tv` does.
 LISTERS = {Generator.INITRAMFS_TOOLS: ("lsinitramfs", "-l"), Generator.DRACUT: ("lsinitrd",)}
 FILE_LINE = re.compile(r"-[-rwxsStT]{9} +\d+ +\S+ +\S+ +(?P<size>\d+) +\S+ +\S+ +\S+ (?P<name>.+)")
 MODULE_FILE = re.compile(r"(usr/)?lib/modules/.*\.ko(\.\w+)?")

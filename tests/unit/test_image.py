@@ -123,8 +123,10 @@ def test_an_initrd_that_could_not_save_anything_is_not_taken(machine: FakeMachin
         ("mkinitramfs", 'echo half > "$4"; echo no space left >&2; exit 1', r"(?s)failed with exit code 1.*no space left"),
         ("mkinitramfs", ': > "$4"', "initramfs-tools ended well, but made no initrd"),
         ("lsinitramfs", "echo cpio: premature end of archive >&2; exit 2", "premature end of archive"),
+        # As initramfs-tools 0.148 and 0.151 say it of one that zstd has packed.
+        ("lsinitramfs", "echo unmkinitramfs: zstd failed >&2; exit 1", "unmkinitramfs: zstd failed"),
     ],
-    ids=["fails", "empty", "does not unpack"],
+    ids=["fails", "empty", "does not unpack", "zstd does not unpack"],
 )
 def test_a_build_that_fails_leaves_the_old_image_and_nothing_else(
     machine: FakeMachine, stubs: Stubs, program: str, script: str, fact: str
